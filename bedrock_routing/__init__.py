@@ -1,0 +1,51 @@
+"""Ask Amazon Bedrock prompt routers, pay for each document once, and know which model answered."""
+
+from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.catalog import CacheRules, Catalog, Common, ModelFacts
+from bedrock_routing.client import RoutedClient
+from bedrock_routing.documents import remember_documents
+from bedrock_routing.engine import Target
+from bedrock_routing.errors import (
+    BedrockRoutingError,
+    ConfigurationError,
+    IncompleteStreamError,
+    MissingExtraError,
+    RetiredModelError,
+    RouterNotFoundError,
+)
+from bedrock_routing.ledger import Ledger, Totals, collect
+from bedrock_routing.policy import CachePolicy, PricePolicy
+from bedrock_routing.receipt import Receipt
+from bedrock_routing.router_rules import RouterSpec
+from bedrock_routing.routers import RouterDirectory, RouterInfo
+from bedrock_routing.state import CacheState
+from bedrock_routing.usage import Usage
+
+__all__ = [
+    "BedrockRoutingError",
+    "CachePolicy",
+    "CacheRules",
+    "CacheState",
+    "Catalog",
+    "Common",
+    "ConfigurationError",
+    "IncompleteStreamError",
+    "Ledger",
+    "MissingExtraError",
+    "ModelFacts",
+    "ModelRef",
+    "PricePolicy",
+    "Receipt",
+    "RetiredModelError",
+    "RoutedClient",
+    "RouterDirectory",
+    "RouterInfo",
+    "RouterNotFoundError",
+    "RouterSpec",
+    "Target",
+    "Totals",
+    "Usage",
+    "collect",
+    "parse",
+    "remember_documents",
+]

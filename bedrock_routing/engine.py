@@ -1,0 +1,258 @@
+"""Plan one call before it goes out, account for it when it is back.
+
+`Engine.begin` sees the request, recognises documents and chooses cache points; `Turn.finish` reads the reply
+and writes the receipt. Nothing here touches the network or a clock. What a call leaves behind (warm prefixes,
+cuts, refusals) goes into `CacheState`, which belongs to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bedrock_routing.arns import ModelRef, parse_invoked
+from bedrock_routing.candidates import Documents, find_candidates, locate_documents, searchable
+from bedrock_routing.catalog import CacheRules, Common, Section, Ttl
+from bedrock_routing.documents import DocumentMemory
+from bedrock_routing.placing import Placed, close_ttls, hand_placed, place, without_points
+from bedrock_routing.planning import Cuts, Known, Plan, Skipped, choose_points, extend_with_cuts
+from bedrock_routing.policy import CachePolicy, PricePolicy
+from bedrock_routing.pricing import cost_of, ratios_of, uncached_cost_of
+from bedrock_routing.receipt import Receipt
+from bedrock_routing.request import Block, Digester, member, read_blocks, text_digest
+from bedrock_routing.rules import ALL_SECTIONS, Refusal
+from bedrock_routing.state import TTL_SECONDS, CacheState
+from bedrock_routing.usage import Usage
+
+__all__ = ["Engine", "Target", "Turn"]
+
+Wire = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Be what a call is sent to: a model, or a router with the models that it may invoke."""
+
+    ref: ModelRef
+    """What goes out as `modelId`."""
+    models: tuple[ModelRef, ...]
+    """The models that may answer; empty while they are not known."""
+    common: Common
+
+    @property
+    def arn(self) -> str:
+        """Return the string that goes out as `modelId`."""
+        return self.ref.raw
+
+    @property
+    def is_router(self) -> bool:
+        """Tell whether a prompt router decides which model answers."""
+        return self.ref.is_router
+
+    @property
+    def cache_keys(self) -> tuple[str, ...]:
+        """Return the names under which the warm prefixes of these models are kept."""
+        return tuple(_cache_key(model) for model in self.models)
+
+
+def _cache_key(model: ModelRef) -> str:
+    return model.model_id or model.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Hold the settings and the memory with which calls are planned."""
+
+    cache: CachePolicy | None
+    """`None`: requests go out as they were written."""
+    prices: PricePolicy
+    state: CacheState
+    documents: DocumentMemory
+
+    def begin(self, params: Wire, target: Target, now: float) -> Turn:
+        """Plan a request; the returned turn holds what goes out."""
+        blocks = read_blocks(params)
+        if self.cache is None:
+            return self.as_written(params, target)
+        rules = self._rules(target, now)
+        if rules is None:
+            return self._unplanned(params, blocks, target)
+        plan = self._plan(params, blocks, target, rules=rules, now=now)
+        outgoing, placed = place(params, blocks, plan)
+        cut = {text_digest(blocks[index].value): offsets for index, offsets in plan.cuts.items()}
+        return Turn(engine=self, target=target, params=outgoing, placed=placed, plan=plan, cut=cut)
+
+    def _rules(self, target: Target, now: float) -> CacheRules | None:
+        """Return the common rules without the sections that this target has refused lately."""
+        rules = target.common.cache
+        if rules is None:
+            return None
+        refused = {section for section in ALL_SECTIONS if self.state.refused(target.arn, section, now)}
+        left = rules.sections - refused
+        return replace(rules, sections=left) if left else None
+
+    def as_written(self, params: Wire, target: Target, *skipped: Skipped) -> Turn:
+        """Return a turn that sends the request as the caller wrote it."""
+        own = tuple(block for block in read_blocks(params) if block.kind == "cachePoint")
+        return Turn(engine=self, target=target, params=params, own=own, plan=Plan(cuts={}, skipped=skipped))
+
+    def _unplanned(self, params: Wire, blocks: Sequence[Block], target: Target) -> Turn:
+        """Place nothing; drop the caller's points only where it is known that they would fail the call."""
+        why = target.common.why or "cache points were refused before"
+        own = [block for block in blocks if block.kind == "cachePoint"]
+        if not own or not (target.common.refuses or target.common.cache is not None):
+            return self.as_written(params, target, Skipped(path="*", reason=why))
+        plan = Plan(cuts={}, skipped=tuple(Skipped(path=block.path, reason=why) for block in own))
+        return Turn(engine=self, target=target, params=without_points(params, blocks), plan=plan)
+
+    def _plan(
+        self, params: Wire, blocks: Sequence[Block], target: Target, *, rules: CacheRules, now: float
+    ) -> Plan:
+        policy = self.cache or CachePolicy()
+        ttl: Ttl = policy.ttl if policy.ttl in rules.ttls else rules.ttls[0]
+        digester = Digester(params)
+        this_turn = searchable(blocks)
+        documents = locate_documents(blocks, this_turn, self.documents.find)
+        old_cuts = self._old_cuts(blocks, set(this_turn), digester)
+        known = Known(
+            warm=lambda digest, lifetime: self.state.is_warm(target.cache_keys, digest, lifetime, now),
+            seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
+            ended=self.state.was_end,
+        )
+        heads = _document_heads(blocks, documents, digester, old_cuts)
+        shared = max((count for count, head in enumerate(heads, 1) if known.seen(head)), default=None)
+        automatic = find_candidates(
+            blocks, policy, documents, shared=shared, one_shot=_is_forced(params), ttl=ttl
+        )
+        by_hand, dropped = hand_placed(blocks, rules)
+        plan = choose_points(
+            blocks,
+            [*by_hand, *automatic],
+            rules,
+            digester=digester,
+            old_cuts=old_cuts,
+            ratios=ratios_of(target.models, ttl, self.prices),
+            known=known,
+        )
+        return replace(
+            plan,
+            points=close_ttls(plan.points),
+            skipped=(*dropped, *plan.skipped),
+            passed=(*plan.passed, *heads),
+        )
+
+    def _old_cuts(self, blocks: Sequence[Block], this_turn: set[int], digester: Digester) -> Cuts:
+        """Cut the texts of earlier turns where they were cut when new: otherwise their prefixes differ."""
+        cuts: dict[int, tuple[int, ...]] = {}
+        for index, block in enumerate(blocks):
+            if block.kind == "text" and block.role == "user" and index not in this_turn:
+                offsets = self.state.splits_of(digester.text(block))
+                if offsets:
+                    cuts[index] = offsets
+        return cuts
+
+
+def _document_heads(
+    blocks: Sequence[Block], documents: Documents | None, digester: Digester, cuts: Cuts
+) -> tuple[bytes, ...]:
+    """Return the digest of the prefix that ends after each document, as long as nothing before it is cut."""
+    if documents is None or not documents.spans:
+        return ()
+    prefix = digester.seed
+    for index in range(documents.block):
+        if blocks[index].kind != "cachePoint":
+            prefix = extend_with_cuts(digester, prefix, blocks[index], cuts.get(index, ()))
+    ends = [span.end for span in documents.spans]
+    return digester.prefixes(prefix, blocks[documents.block], ends)
+
+
+def _is_forced(params: Wire) -> bool:
+    choice = member(params.get("toolConfig"), "toolChoice")
+    return bool(choice) and "auto" not in choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Be one planned call: `params` goes out, `finish` reads what came back."""
+
+    engine: Engine
+    target: Target
+    params: Wire
+    plan: Plan
+    placed: tuple[Placed, ...] = ()
+    own: tuple[Block, ...] = ()
+    """The caller's cache points, where the request goes out as it was written."""
+    cut: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict[bytes, tuple[int, ...]])
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Return where cache points go out."""
+        return tuple(point.path for point in self.placed) or tuple(block.path for block in self.own)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Return the sections in which cache points go out."""
+        return tuple(point.section for point in self.placed) or tuple(block.section for block in self.own)
+
+    def without_refused(self, refusal: Refusal, now: float) -> Turn:
+        """Remember a refusal and return the same call without any cache point."""
+        self.engine.state.mark_refused(self.target.arn, refusal.sections, now)
+        reason = f"refused by the service: {refusal.message}"
+        skipped = tuple(Skipped(path=path, reason=reason) for path in self.points)
+        return replace(
+            self,
+            params=without_points(self.params, read_blocks(self.params)),
+            placed=(),
+            own=(),
+            cut={},
+            plan=replace(self.plan, points=(), skipped=(*self.plan.skipped, *skipped)),
+        )
+
+    def finish(self, reply: Wire, now: float, *, complete: bool = True) -> Receipt:
+        """Account for the reply and remember what it tells about the cache.
+
+        `reply` has the members of a Converse reply (`usage`, `trace`, `metrics`, `stopReason`); those that a
+        cut stream never delivered are missing, and stay unknown in the receipt.
+        """
+        invoked = self._invoked(reply)
+        ref = parse_invoked(invoked) if invoked else None
+        usage = Usage.from_wire(member(reply, "usage"))
+        self._remember(ref, usage, now)
+        prices, routed = self.engine.prices, self.target.is_router
+        return Receipt(
+            router_arn=self.target.arn if routed else None,
+            invoked_model_id=invoked,
+            model=(ref.model_id or ref.name) if ref else None,
+            usage=usage,
+            points=self.points,
+            skipped=self.plan.skipped,
+            cost_usd=usage and cost_of(ref, usage, prices, routed=routed),
+            uncached_cost_usd=usage and uncached_cost_of(ref, usage, prices, routed=routed),
+            latency_ms=member(member(reply, "metrics"), "latencyMs"),
+            stop_reason=member(reply, "stopReason"),
+            complete=complete,
+        )
+
+    def _invoked(self, reply: Wire) -> str | None:
+        router = member(member(reply, "trace"), "promptRouter")
+        said = member(router, "invokedModelId")
+        return said if said or self.target.is_router else self.target.arn
+
+    def _remember(self, ref: ModelRef | None, usage: Usage | None, now: float) -> None:
+        state = self.engine.state
+        if usage is None:
+            return
+        for text, offsets in self.cut.items():
+            state.mark_split(text, offsets)
+        state.mark_seen(self.plan.passed, self.plan.end, now)
+        if ref is None:
+            return
+        if self.target.is_router:
+            state.mark_answered(self.target.arn, ref.raw)
+        if usage.read + usage.write:
+            for point in self.placed:
+                boundary = point.boundary
+                state.mark_warm(
+                    _cache_key(ref), boundary.digest, boundary.ttl, tokens=boundary.tokens, now=now
+                )

@@ -1,0 +1,79 @@
+"""What to do about an error of the service, added to it as a note; the error itself stays botocore's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+
+from bedrock_routing.catalog import Catalog
+from bedrock_routing.engine import Target
+from bedrock_routing.errors import RetiredModelError
+from bedrock_routing.request import member
+
+__all__ = ["annotated", "error_code", "error_message"]
+
+_NOTES = {
+    "AccessDeniedException": "A call through a prompt router needs bedrock:InvokeModel (and "
+    "bedrock:InvokeModelWithResponseStream for streams) on the router's ARN and on every model behind it.",
+    "ThrottlingException": "The quota of the invoked model is used up; botocore has already retried. "
+    "Cache reads do not count towards the token quota, a large maxTokens does.",
+    "ResourceNotFoundException": "Check the model or router ARN, and that it is of this Region and account.",
+}
+
+
+def error_code(error: Exception) -> str:
+    """Return the service's name for an error, alike for replies and for events in a stream.
+
+    botocore gives `ThrottlingException` for the one and `throttlingException` for the other.
+    """
+    code = str(member(_error(error), "Code") or "")
+    return code[:1].upper() + code[1:]
+
+
+def error_message(error: Exception) -> str:
+    """Return the service's message without botocore's words around it."""
+    return str(member(_error(error), "Message") or "")
+
+
+def _error(error: Exception) -> Any:
+    return member(getattr(error, "response", None), "Error")
+
+
+def annotated(error: Exception, target: Target | None, catalog: Catalog) -> Exception:
+    """Return the error to raise: the same one with a note, or one that also says which model is gone."""
+    if isinstance(error, NoRegionError):
+        error.add_note("Give region_name='us-east-1' (or another Region), or set AWS_REGION.")
+    elif isinstance(error, NoCredentialsError):
+        error.add_note("No AWS credentials were found: log in with the AWS CLI, or name a profile.")
+    elif isinstance(error, ClientError):
+        code = error_code(error)
+        if code == "ResourceNotFoundException" and target is not None and target.is_router:
+            return _retired(error, target, catalog)
+        if note := _NOTES.get(code):
+            error.add_note(note)
+    return error
+
+
+def _retired(error: ClientError, target: Target, catalog: Catalog) -> Exception:
+    """Say which model behind a router is gone; stays catchable as the service's own error too."""
+    facts = [each for model in target.models if (each := catalog.find(model))]
+    gone = [each for each in facts if each.retired]
+    if gone:
+        named = "; ".join(
+            each.id
+            + (f" reached its end of life on {each.end_of_life}" if each.end_of_life else " is retired")
+            for each in gone
+        )
+    else:
+        named = "one of " + (", ".join(each.raw for each in target.models) or "models that are not known")
+    message = (
+        f"The prompt router {target.arn} lists as AVAILABLE, but a model behind it is gone: {named}. "
+        f"The service said: {error_message(error)} Use a router over current models, such as 'amazon.nova:1'."
+    )
+    kind = type("RetiredModelError", (RetiredModelError, type(error)), {})
+    combined = kind(message, router_arn=target.arn, retired=[each.id for each in gone])
+    combined.response = error.response
+    combined.operation_name = error.operation_name
+    combined.__cause__ = error
+    return combined

@@ -1,0 +1,132 @@
+"""Carry a plan out: cut the texts, put the points in, say where they stand. Never change what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bedrock_routing.candidates import Candidate
+from bedrock_routing.catalog import CacheRules, Section, Ttl
+from bedrock_routing.planning import Boundary, Plan, Skipped
+from bedrock_routing.request import Block, path_of
+
+__all__ = ["Placed", "close_ttls", "hand_placed", "place", "without_points"]
+
+Wire = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Be one cache point as it goes out."""
+
+    path: str
+    section: Section
+    boundary: Boundary
+
+
+def hand_placed(blocks: Sequence[Block], rules: CacheRules) -> tuple[list[Candidate], list[Skipped]]:
+    """Return the caller's own points as candidates, and those that cannot stand with the reason.
+
+    Over the limit, the oldest points in messages give way first.
+    """
+    kept: list[Candidate] = []
+    dropped: list[Skipped] = []
+    for index, block in enumerate(blocks):
+        if block.kind != "cachePoint":
+            continue
+        if index == 0 or _list_of(blocks[index - 1]) != _list_of(block):
+            dropped.append(Skipped(path=block.path, reason="nothing before it in its list"))
+        elif blocks[index - 1].kind == "cachePoint":
+            dropped.append(Skipped(path=block.path, reason="not right after another cache point"))
+        else:
+            ttl: Ttl = "1h" if block.value.get("ttl") == "1h" and "1h" in rules.ttls else "5m"
+            kept.append(Candidate(block=index - 1, kind="by hand", chance=1.0, by_hand=True, ttl=ttl))
+    for _ in range(len(kept) - rules.max_points):
+        oldest = next((each for each in kept if blocks[each.block].section == "messages"), kept[0])
+        kept.remove(oldest)
+        reason = f"at most {rules.max_points} cache points"
+        dropped.append(Skipped(path=blocks[oldest.block + 1].path, reason=reason))
+    return kept, dropped
+
+
+def _list_of(block: Block) -> tuple[Section, int | None]:
+    return block.section, block.message
+
+
+def close_ttls(points: Sequence[Boundary]) -> tuple[Boundary, ...]:
+    """Return the points with lifetimes in the order that the service asks for: 1h never after 5m.
+
+    A 5m that the caller placed shortens what follows; a 1h lengthens what was placed automatically before it.
+    """
+    longest: Ttl = "1h"
+    forward: list[Boundary] = []
+    for point in points:
+        if point.by_hand and point.ttl == "5m":
+            longest = "5m"
+        forward.append(replace(point, ttl="5m") if longest == "5m" else point)
+    needed: Ttl = "5m"
+    backward: list[Boundary] = []
+    for point in reversed(forward):
+        if point.ttl == "1h":
+            needed = "1h"
+        backward.append(replace(point, ttl=needed))
+    return tuple(reversed(backward))
+
+
+def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> tuple[Wire, tuple[Placed, ...]]:
+    """Return the request with the plan's cuts and points, and where the points stand in it.
+
+    Lists are built anew, blocks that stay as they are remain the caller's own objects. A request that needs
+    no change is returned itself.
+    """
+    points = {(point.block, point.offset): point for point in plan.points}
+    if not points and not plan.cuts and not any(block.kind == "cachePoint" for block in blocks):
+        return params, ()
+    lists: dict[tuple[Section, int | None], list[Wire]] = {}
+    placed: list[Placed] = []
+    for index, block in enumerate(blocks):
+        target = lists.setdefault(_list_of(block), [])
+        if block.kind == "cachePoint":
+            continue
+        for offset, piece in _pieces(block, plan.cuts.get(index, ())):
+            target.append(piece)
+            if point := points.get((index, offset)):
+                path = path_of(block.section, block.message, len(target))
+                placed.append(Placed(path=path, section=block.section, boundary=point))
+                target.append(_cache_point(point.ttl))
+    return _rebuilt(params, lists), tuple(placed)
+
+
+def without_points(params: Wire, blocks: Sequence[Block]) -> Wire:
+    """Return the request without any cache point; texts are not cut."""
+    return place(params, blocks, Plan(cuts={}))[0]
+
+
+def _pieces(block: Block, cuts: Sequence[int]) -> Iterator[tuple[int | None, Wire]]:
+    if not cuts:
+        yield None, block.raw
+        return
+    start = 0
+    for offset in (*cuts, None):
+        yield offset, {"text": block.value[start:offset]}
+        start = offset or 0
+
+
+def _cache_point(ttl: Ttl) -> Wire:
+    """Write a point; 5m is the default and left out, since models without lifetimes refuse the field."""
+    return {"cachePoint": {"type": "default"} if ttl == "5m" else {"type": "default", "ttl": ttl}}
+
+
+def _rebuilt(params: Wire, lists: Mapping[tuple[Section, int | None], list[Wire]]) -> Wire:
+    built = dict(params)
+    if tools := lists.get(("tools", None)):
+        built["toolConfig"] = {**params["toolConfig"], "tools": tools}
+    if ("system", None) in lists:
+        built["system"] = lists["system", None]
+    if "messages" in params:
+        built["messages"] = [
+            {**message, "content": lists[("messages", number)]} if ("messages", number) in lists else message
+            for number, message in enumerate(params["messages"])
+        ]
+    return built

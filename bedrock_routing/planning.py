@@ -1,0 +1,266 @@
+"""Choose which legal positions are worth a cache point.
+
+A boundary of `n` fresh tokens is worth `p*(1 - read)*n - (1 - p)*(write - 1)*n` in units of the input price,
+where `p` is the chance that the same prefix is asked again within its lifetime. `p` starts from a prior per
+kind of boundary; a prefix known to be warm keeps its point and costs no write. Whatever follows a boundary is
+asked again at most as often as the boundary itself.
+
+Pure: what is warm or seen is asked of functions that the caller hands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from bedrock_routing.candidates import Candidate
+from bedrock_routing.catalog import CacheRules, Ttl
+from bedrock_routing.request import Block, Digester, tokens_of
+from bedrock_routing.rules import why_not_after
+
+__all__ = ["Boundary", "Cuts", "Plan", "Ratios", "Skipped", "choose_points", "extend_with_cuts"]
+
+Cuts = Mapping[int, tuple[int, ...]]
+"""For each block index: the offsets at which its text is cut."""
+
+_WARM_CHANCE = 0.98
+_UNSEEN_HISTORY_CHANCE = 0.2
+"""For turns that this process never sent before: a history may be rewritten with every request."""
+_LEAST_CHANCE = 0.15
+"""Below this nothing is cached even where writing costs no more than input: it would only fill the cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratios:
+    """Give the prices of a cached token in units of the input price; of several models the worst."""
+
+    read: float = 0.1
+    write: float = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Answer what earlier calls left behind for a prefix."""
+
+    warm: Callable[[bytes, Ttl], bool]
+    """Whether the service still has it."""
+    seen: Callable[[bytes], bool]
+    """Whether it was part of an earlier request."""
+    ended: Callable[[bytes], bool]
+    """Whether it was a whole earlier request: then this one continues that conversation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """Say why a place carries no cache point."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """Be a place where a cache point can go, with all that the choice needs."""
+
+    block: int
+    offset: int | None
+    """Characters of the block's text before the point; `None`: after the whole block."""
+    kind: str
+    chance: float
+    tokens: int
+    """Estimated size of the whole prefix up to here."""
+    digest: bytes
+    warm: bool
+    by_hand: bool
+    ttl: Ttl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Hold the chosen points in prompt order, the texts to cut, and what was left out."""
+
+    points: tuple[Boundary, ...] = ()
+    cuts: Cuts
+    skipped: tuple[Skipped, ...] = ()
+    passed: tuple[bytes, ...] = ()
+    """The digests at all legal boundaries; one that comes again is likely to come once more."""
+    end: bytes = b""
+    """The digest of the whole request, by which the next turn of a conversation is recognised."""
+
+
+def choose_points(
+    blocks: Sequence[Block],
+    candidates: Sequence[Candidate],
+    rules: CacheRules,
+    *,
+    digester: Digester,
+    old_cuts: Cuts,
+    ratios: Ratios,
+    known: Known,
+) -> Plan:
+    """Return the plan with the best expected value.
+
+    A text that holds documents can be cut at up to three places, and every cut changes the prefixes behind
+    it. Each combination is tried; the texts are read once. A cut is made only where a point goes.
+    """
+    plans: list[tuple[float, Plan]] = []
+    for usable in _combinations(candidates):
+        cuts = _with_cuts(old_cuts, usable)
+        boundaries, skipped, end = measure(blocks, usable, rules, digester=digester, cuts=cuts, known=known)
+        value, points = _best(boundaries, rules.max_points, ratios)
+        if _all_cuts_used(usable, points):
+            reasons = (*skipped, *_explain(blocks, boundaries, points))
+            passed = tuple(each.digest for each in boundaries)
+            plan = Plan(points=points, cuts=cuts, skipped=reasons, passed=passed, end=end)
+            plans.append((value, plan))
+    return max(plans, key=lambda pair: pair[0])[1]
+
+
+def _combinations(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """Yield the candidates with every choice among those that cut a text, none chosen first."""
+    cutting = [each for each in candidates if each.offset is not None]
+    for count in range(len(cutting) + 1):
+        for chosen in combinations(cutting, count):
+            yield [each for each in candidates if each.offset is None or each in chosen]
+
+
+def _with_cuts(old: Cuts, usable: Sequence[Candidate]) -> Cuts:
+    cuts = {block: set(offsets) for block, offsets in old.items()}
+    for each in usable:
+        if each.offset is not None:
+            cuts.setdefault(each.block, set()).add(each.offset)
+    return {block: tuple(sorted(offsets)) for block, offsets in cuts.items()}
+
+
+def _all_cuts_used(usable: Sequence[Candidate], points: Sequence[Boundary]) -> bool:
+    used = {(point.block, point.offset) for point in points}
+    return all((each.block, each.offset) in used for each in usable if each.offset is not None)
+
+
+def measure(
+    blocks: Sequence[Block],
+    candidates: Sequence[Candidate],
+    rules: CacheRules,
+    *,
+    digester: Digester,
+    cuts: Cuts,
+    known: Known,
+) -> tuple[list[Boundary], list[Skipped], bytes]:
+    """Walk the prompt once: size and digest of the prefix at each candidate, and why some are not legal."""
+    wanted = _by_place(candidates)
+    boundaries: list[Boundary] = []
+    skipped: list[Skipped] = []
+    ceiling, continues, digest = 1.0, True, digester.seed
+    for index, offset, tokens, digest in _prefixes(blocks, digester, cuts):
+        candidate = wanted.get((index, offset))
+        if candidate is None:
+            continue
+        if why := why_not_after(blocks[index], rules, tokens=tokens):
+            skipped.append(Skipped(path=blocks[index].path, reason=why))
+            continue
+        warm = known.warm(digest, candidate.ttl)
+        if candidate.kind == "history":
+            continues = known.ended(digest)
+        chance = (
+            _WARM_CHANCE if warm else min(ceiling, _chance(candidate, digest, known, continues=continues))
+        )
+        ceiling = min(ceiling, chance)
+        boundaries.append(
+            Boundary(
+                block=index,
+                offset=offset,
+                kind=candidate.kind,
+                chance=chance,
+                tokens=tokens,
+                digest=digest,
+                warm=warm,
+                by_hand=candidate.by_hand,
+                ttl=candidate.ttl,
+            )
+        )
+    return boundaries, skipped, digest
+
+
+def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], Candidate]:
+    """Keep one candidate per place: the caller's own point, else the most likely one."""
+    wanted: dict[tuple[int, int | None], Candidate] = {}
+    for each in candidates:
+        held = wanted.get((each.block, each.offset))
+        if held is None or (each.by_hand, each.chance) > (held.by_hand, held.chance):
+            wanted[each.block, each.offset] = each
+    return wanted
+
+
+def _chance(candidate: Candidate, digest: bytes, known: Known, *, continues: bool) -> float:
+    if candidate.kind in ("history", "tail") and not continues and not known.seen(digest):
+        return min(candidate.chance, _UNSEEN_HISTORY_CHANCE)
+    return candidate.chance
+
+
+def _prefixes(
+    blocks: Sequence[Block], digester: Digester, cuts: Cuts
+) -> Iterator[tuple[int, int | None, int, bytes]]:
+    """Yield block, offset, estimated tokens and digest at the end of every piece of the prompt."""
+    digest, tokens = digester.seed, 0
+    for index, block in enumerate(blocks):
+        if block.kind == "cachePoint":
+            continue
+        for start, offset in _pieces(cuts.get(index, ())):
+            digest = digester.extend(digest, block, start, offset)
+            tokens += tokens_of(block, start, offset)
+            yield index, offset, tokens, digest
+
+
+def extend_with_cuts(digester: Digester, prefix: bytes, block: Block, cuts: Sequence[int]) -> bytes:
+    """Return the digest of `prefix` followed by `block`, cut at these offsets."""
+    for start, offset in _pieces(cuts):
+        prefix = digester.extend(prefix, block, start, offset)
+    return prefix
+
+
+def _pieces(cuts: Sequence[int]) -> Iterator[tuple[int, int | None]]:
+    return zip((0, *cuts), (*cuts, None), strict=True)
+
+
+def _best(boundaries: Sequence[Boundary], most: int, ratios: Ratios) -> tuple[float, tuple[Boundary, ...]]:
+    """Return the selection of at most `most` boundaries with the highest expected value.
+
+    The value of a boundary depends on the chosen one before it, so the best selection is kept per number of
+    points and last point. The caller's own points are in every selection.
+    """
+    states: dict[tuple[int, int], tuple[float, tuple[Boundary, ...]]] = {(0, -1): (0.0, ())}
+    for place, boundary in enumerate(boundaries):
+        if boundary.chance < _LEAST_CHANCE and not boundary.by_hand:
+            continue
+        added: dict[tuple[int, int], tuple[float, tuple[Boundary, ...]]] = {}
+        for (count, _), (value, points) in states.items():
+            if count == most:
+                continue
+            total = value + _worth(boundary, points[-1].tokens if points else 0, ratios)
+            if (count + 1, place) not in added or total > added[count + 1, place][0]:
+                added[count + 1, place] = (total, (*points, boundary))
+        states = added if boundary.by_hand and added else {**states, **added}
+    return max(states.values(), key=lambda state: (state[0], -len(state[1])))
+
+
+def _worth(boundary: Boundary, before: int, ratios: Ratios) -> float:
+    fresh = boundary.tokens - before
+    saved = boundary.chance * (1 - ratios.read) * fresh
+    wasted = 0.0 if boundary.warm else (1 - boundary.chance) * (ratios.write - 1) * fresh
+    return saved - wasted
+
+
+def _explain(
+    blocks: Sequence[Block], boundaries: Sequence[Boundary], points: Sequence[Boundary]
+) -> Iterator[Skipped]:
+    for boundary in boundaries:
+        if boundary in points:
+            continue
+        unlikely = boundary.chance < _LEAST_CHANCE
+        reason = (
+            "unlikely to be asked again"
+            if unlikely
+            else "its write would cost more than it is likely to save"
+        )
+        yield Skipped(path=blocks[boundary.block].path, reason=f"{boundary.kind}: {reason}")

@@ -1,0 +1,190 @@
+"""See a Converse request as one ordered list of blocks: tools, system, messages.
+
+This is the order in which the service forms the prompt and its cache prefixes. Reading copies nothing: a
+block refers to the caller's own dict. Sizes are estimates: four bytes of text a token, two at the most.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, cast
+
+from bedrock_routing.catalog import Section
+
+__all__ = ["Block", "Digester", "member", "most_tokens", "path_of", "read_blocks", "text_digest", "tokens_of"]
+
+Wire = Mapping[str, Any]
+
+_BYTES_PER_TOKEN = 4
+_LEAST_BYTES_PER_TOKEN = 2
+_IMAGE_TOKENS = 1_500
+_BYTES_PER_DOCUMENT_TOKEN = 40
+_LEAST_DOCUMENT_TOKENS = 500
+_DIGEST_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Be one element of a Converse request: a tool, a system block or a content block of a message."""
+
+    section: Section
+    index: int
+    """Position in its list: tools, system, or the content of its message."""
+    message: int | None
+    role: str | None
+    kind: str
+    """The block's key on the wire: text, document, toolResult, cachePoint, toolSpec ..."""
+    value: Any
+    """What stands under that key."""
+    raw: Wire
+
+    @property
+    def path(self) -> str:
+        """Return the block's place on the wire, e.g. `messages.0.content.2`."""
+        return path_of(self.section, self.message, self.index)
+
+
+def path_of(section: Section, message: int | None, index: int) -> str:
+    """Write a place on the wire as receipts and error messages show it."""
+    if section == "messages":
+        return f"messages.{message}.content.{index}"
+    return f"toolConfig.tools.{index}" if section == "tools" else f"system.{index}"
+
+
+def member(value: object, key: str) -> Any:
+    """Return what stands under `key`, or `None` where `value` is no mapping or has no such key."""
+    return cast("Wire", value).get(key) if isinstance(value, Mapping) else None
+
+
+def read_blocks(params: Wire) -> tuple[Block, ...]:
+    """Return all blocks of a Converse request in prompt order; what has an unknown shape is passed over."""
+    return tuple(_blocks(params))
+
+
+def _blocks(params: Wire) -> Iterator[Block]:
+    yield from _list("tools", member(params.get("toolConfig"), "tools") or (), None, None)
+    yield from _list("system", params.get("system") or (), None, None)
+    for number, message in enumerate(params.get("messages") or ()):
+        yield from _list("messages", message.get("content") or (), number, message.get("role"))
+
+
+def _list(section: Section, items: Sequence[Wire], message: int | None, role: str | None) -> Iterator[Block]:
+    for index, raw in enumerate(items):
+        kind = next(iter(raw), "")
+        yield Block(
+            section=section,
+            index=index,
+            message=message,
+            role=role,
+            kind=kind,
+            value=raw.get(kind),
+            raw=raw,
+        )
+
+
+def tokens_of(block: Block, start: int = 0, end: int | None = None) -> int:
+    """Estimate the tokens of a block, or of a part of its text."""
+    if block.kind == "text":
+        return _text_bytes(block.value[start:end]) // _BYTES_PER_TOKEN + 1
+    if block.kind == "image":
+        return _IMAGE_TOKENS
+    if block.kind in ("document", "video", "audio"):
+        return _media_tokens(block.value)
+    if block.kind == "cachePoint":
+        return 0
+    return len(_canonical(block.raw)) // _BYTES_PER_TOKEN + 1
+
+
+def most_tokens(estimate: int) -> int:
+    """Return the number of tokens that a prefix of this estimated size has at the very most."""
+    return estimate * _BYTES_PER_TOKEN // _LEAST_BYTES_PER_TOKEN
+
+
+def _text_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(_encoded(text))
+
+
+def _media_tokens(value: Any) -> int:
+    source = member(value, "source")
+    text = member(source, "text")
+    if isinstance(text, str):
+        return _text_bytes(text) // _BYTES_PER_TOKEN + 1
+    data = member(source, "bytes")
+    size = len(data) if isinstance(data, bytes | bytearray) else 0
+    return max(size // _BYTES_PER_DOCUMENT_TOKEN, _LEAST_DOCUMENT_TOKENS)
+
+
+class Digester:
+    """Give every prefix of a request a digest that is equal exactly when the blocks before it are.
+
+    Two texts in one block and the same text in two blocks are different prefixes: whether the service sees
+    them as one is not documented. Markers do not count. Digests of long texts are kept while a request is
+    planned, so that alternatives cost no second reading.
+    """
+
+    def __init__(self, params: Wire) -> None:
+        fields = params.get("additionalModelRequestFields")
+        choice = member(params.get("toolConfig"), "toolChoice")
+        self.seed = _hash(_canonical(fields) if fields else b"")
+        self._messages = b"auto" if not choice or "auto" in choice else b"forced"
+        self._parts: dict[tuple[int, int, int | None], bytes] = {}
+
+    def extend(self, prefix: bytes, block: Block, start: int = 0, end: int | None = None) -> bytes:
+        """Return the digest of `prefix` followed by `block`, or by a part of its text."""
+        place = block.role.encode() + self._messages + str(block.message).encode() if block.role else b""
+        return _hash(prefix + block.section.encode() + place + self._content(block, start, end))
+
+    def text(self, block: Block) -> bytes:
+        """Return the digest of a text block's whole text."""
+        return self._content(block, 0, None)
+
+    def prefixes(self, prefix: bytes, block: Block, ends: Sequence[int]) -> tuple[bytes, ...]:
+        """Return `extend(prefix, block, 0, end)` for each end, in one pass over the text."""
+        running = blake2b(digest_size=_DIGEST_SIZE)
+        digests: list[bytes] = []
+        done = 0
+        for end in ends:
+            running.update(_encoded(block.value[done:end]))
+            done = end
+            self._parts[id(block.raw), 0, end] = running.copy().digest()
+            digests.append(self.extend(prefix, block, 0, end))
+        return tuple(digests)
+
+    def _content(self, block: Block, start: int, end: int | None) -> bytes:
+        key = (id(block.raw), start, end)
+        found = self._parts.get(key)
+        if found is None:
+            found = self._parts[key] = (
+                text_digest(block.value[start:end]) if _is_text(block) else (_hash(_canonical(block.raw)))
+            )
+        return found
+
+
+def text_digest(text: str) -> bytes:
+    """Return the digest by which a text is known; the text itself cannot be read from it."""
+    return _hash(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _is_text(block: Block) -> bool:
+    return block.kind == "text" and isinstance(block.value, str)
+
+
+def _hash(data: bytes) -> bytes:
+    return blake2b(data, digest_size=_DIGEST_SIZE).digest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, default=_opaque, separators=(",", ":")).encode()
+
+
+def _opaque(value: object) -> str:
+    if isinstance(value, bytes | bytearray):
+        return blake2b(value, digest_size=_DIGEST_SIZE).hexdigest()
+    return repr(value)

@@ -1,0 +1,253 @@
+"""List, find, create and delete prompt routers on the control plane; resolve what a call is sent to.
+
+Resolution happens once per process and target, is safe for threads, and survives a missing permission: then
+the models may be given by the caller, else they are learned from traces, and until known no cache points go
+out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.catalog import Catalog
+from bedrock_routing.engine import Target
+from bedrock_routing.errors import RouterNotFoundError
+from bedrock_routing.request import member
+from bedrock_routing.router_rules import RouterSpec, check_router
+
+__all__ = ["RouterDirectory", "RouterInfo"]
+
+RouterType = Literal["custom", "default"]
+
+_NOT_ALLOWED = frozenset({"AccessDeniedException", "UnrecognizedClientException", "UnauthorizedException"})
+_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError, ReadTimeoutError)
+_PAGE = 100
+
+_resolved: dict[
+    tuple[str, str, tuple[str, ...]], Future[tuple[ModelRef, tuple[ModelRef, ...], str | None]]
+] = {}
+_resolving = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterInfo:
+    """Be one prompt router as the service describes it.
+
+    The service lists a router as AVAILABLE even when a model behind it is gone; see `retired`.
+    """
+
+    arn: str
+    name: str
+    type: str
+    status: str
+    models: tuple[ModelRef, ...]
+    fallback: ModelRef | None
+    quality_difference: float | None
+    """In percent; above it the larger model is used. Higher means cheaper traffic."""
+    description: str | None = None
+
+    @classmethod
+    def from_wire(cls, summary: Mapping[str, Any]) -> RouterInfo:
+        """Read an element of ListPromptRouters or the reply of GetPromptRouter."""
+        fallback = member(summary.get("fallbackModel"), "modelArn")
+        return cls(
+            arn=summary["promptRouterArn"],
+            name=summary["promptRouterName"],
+            type=summary.get("type", "custom"),
+            status=summary.get("status", "AVAILABLE"),
+            models=tuple(parse(each["modelArn"]) for each in summary.get("models", ())),
+            fallback=parse(fallback) if fallback else None,
+            quality_difference=member(summary.get("routingCriteria"), "responseQualityDifference"),
+            description=summary.get("description"),
+        )
+
+    def retired(self, catalog: Catalog) -> tuple[str, ...]:
+        """Return the models behind it that have passed their end of life by the catalog."""
+        facts = (catalog.find(model) for model in self.models)
+        return tuple(each.id for each in facts if each is not None and each.retired)
+
+
+class RouterDirectory:
+    """Find out what a model string stands for, through a boto3 `bedrock` client.
+
+    `control` is the client or a callable that makes it on first use. `scope` tells accounts and endpoints
+    apart in what the process remembers.
+    """
+
+    def __init__(
+        self,
+        control: Any,
+        *,
+        catalog: Catalog | None = None,
+        scope: str = "",
+    ) -> None:
+        self._control: Callable[[], Any] = control if callable(control) else lambda: control
+        self.catalog = catalog or Catalog.default()
+        self._scope = scope
+
+    def list(self, type: RouterType | None = None) -> tuple[RouterInfo, ...]:  # noqa: A002 - the service's word
+        """Return all prompt routers of the account and Region, page by page."""
+        return tuple(self._pages(type))
+
+    def _pages(self, kind: RouterType | None) -> Iterator[RouterInfo]:
+        arguments: dict[str, Any] = {"maxResults": _PAGE, **({"type": kind} if kind else {})}
+        while True:
+            page = self._control().list_prompt_routers(**arguments)
+            for summary in page.get("promptRouterSummaries", ()):
+                yield RouterInfo.from_wire(summary)
+            if not page.get("nextToken"):
+                return
+            arguments["nextToken"] = page["nextToken"]
+
+    def find(self, router: str) -> RouterInfo:
+        """Return a router by ARN, by name or by a default router's short form (`amazon.nova:1`).
+
+        Raises:
+            RouterNotFoundError: there is none; the message names those that exist.
+        """
+        ref = parse(router)
+        if ref.is_router and ref.is_arn:
+            return self.get(ref.raw)
+        known = self.list()
+        for info in known:
+            if info.name == router or (
+                ref.kind == "router-short-form" and info.arn.endswith(f":default-prompt-router/{ref.name}")
+            ):
+                return info
+        raise RouterNotFoundError(router, [_shown(info) for info in known], region=self._region())
+
+    def get(self, arn: str) -> RouterInfo:
+        """Return a router by its ARN.
+
+        Raises:
+            RouterNotFoundError: the service knows no such router.
+        """
+        try:
+            return RouterInfo.from_wire(self._control().get_prompt_router(promptRouterArn=arn))
+        except ClientError as error:
+            if _code(error) != "ResourceNotFoundException":
+                raise
+            raise RouterNotFoundError(arn, self._names(), region=self._region()) from error
+
+    def create(self, spec: RouterSpec) -> RouterInfo:
+        """Create a prompt router after checking the service's own rules.
+
+        Raises:
+            ConfigurationError: a rule is broken; the message says which and what is expected.
+        """
+        check_router(spec, self.catalog)
+        reply = self._control().create_prompt_router(**spec.to_wire(self._region()))
+        return self.get(reply["promptRouterArn"])
+
+    def delete(self, router: str) -> None:
+        """Delete a custom prompt router, by ARN or name; one that is already gone is no error."""
+        ref = parse(router)
+        arn = ref.raw if ref.is_arn else self.find(router).arn
+        self._control().delete_prompt_router(promptRouterArn=arn)
+        with _resolving:
+            for key in [key for key in _resolved if key[0] == self._scope and key[1] in (router, arn)]:
+                del _resolved[key]
+
+    def resolve(self, model: str, *, models: Sequence[str] = ()) -> Target:
+        """Return what a model string stands for, with the models that may answer.
+
+        `models` are the caller's word for a router that may not be looked up; what the service says wins. The
+        network is asked once per process, scope and string, however many threads ask at once.
+        """
+        ref, found, why = self._once(model, tuple(models))
+        return self.target(ref, found, why)
+
+    def target(self, ref: ModelRef, models: Sequence[ModelRef], why: str | None = None) -> Target:
+        """Return a target for models that are known, or a reason why they are not."""
+        common = self.catalog.common(models)
+        if why and not models:
+            common = type(common)(cache=None, tool_choice=(), why=why)
+        return Target(ref=ref, models=tuple(models), common=common)
+
+    def _once(self, model: str, models: tuple[str, ...]) -> tuple[ModelRef, tuple[ModelRef, ...], str | None]:
+        key = (self._scope, model, models)
+        with _resolving:
+            future = _resolved.get(key)
+            mine = future is None
+            if future is None:
+                future = _resolved[key] = Future()
+        if mine:
+            try:
+                future.set_result(self._look_up(parse(model), models))
+            except BaseException as error:
+                with _resolving:
+                    _resolved.pop(key, None)
+                future.set_exception(error)
+        return future.result()
+
+    def _look_up(
+        self, ref: ModelRef, models: Sequence[str]
+    ) -> tuple[ModelRef, tuple[ModelRef, ...], str | None]:
+        given = tuple(parse(each) for each in models)
+        if ref.is_router and not ref.is_arn:
+            info = self.find(ref.raw)
+            return parse(info.arn), info.models or given, None
+        if ref.is_router:
+            found, why = self._models(lambda: self.get(ref.raw).models, "bedrock:GetPromptRouter")
+            if not found and why:
+                found, _ = self._models(lambda: self._listed(ref.raw), "bedrock:ListPromptRouters")
+            return ref, found or given, why
+        if ref.kind == "application-inference-profile":
+            found, why = self._models(lambda: self._behind_profile(ref.raw), "bedrock:GetInferenceProfile")
+            return ref, found or given, why
+        return ref, (ref,), None
+
+    def _models(
+        self, ask: Callable[[], tuple[ModelRef, ...]], permission: str
+    ) -> tuple[tuple[ModelRef, ...], str | None]:
+        """Ask the service, or say why it could not be asked; other errors are the caller's to see."""
+        try:
+            return ask(), None
+        except ClientError as error:
+            if _code(error) not in _NOT_ALLOWED:
+                raise
+            return (), (
+                f"the models behind it are not known: {permission} is not allowed (give models=[...]; "
+                "otherwise they are learned from traces)"
+            )
+        except _UNREACHABLE:
+            return (), "the models behind it are not known: the control plane cannot be reached"
+
+    def _listed(self, arn: str) -> tuple[ModelRef, ...]:
+        return next((info.models for info in self._pages(None) if info.arn == arn), ())
+
+    def _behind_profile(self, arn: str) -> tuple[ModelRef, ...]:
+        reply = self._control().get_inference_profile(inferenceProfileIdentifier=arn)
+        unique = {
+            parse(each["modelArn"]).model_id: parse(each["modelArn"]) for each in reply.get("models", ())
+        }
+        return tuple(unique.values())
+
+    def _names(self) -> list[str]:
+        try:
+            return [_shown(info) for info in self._pages(None)]
+        except (ClientError, *_UNREACHABLE):
+            return []
+
+    def _region(self) -> str:
+        return str(self._control().meta.region_name)
+
+
+def _shown(info: RouterInfo) -> str:
+    return f"{info.name!r} ({info.arn})"
+
+
+def _code(error: ClientError) -> str:
+    return str(member(error.response.get("Error"), "Code") or "")

@@ -1,0 +1,128 @@
+"""What this process remembers between calls: which prefixes are warm, were seen, and what was refused.
+
+Holds digests, counts and times, never prompt text. Every table is bounded and safe for threads. Time is
+always an argument, in seconds of any clock that only goes forward.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bedrock_routing.catalog import Section, Ttl
+
+__all__ = ["TTL_SECONDS", "Bounded", "CacheState", "Warm"]
+
+TTL_SECONDS: dict[Ttl, float] = {"5m": 300.0, "1h": 3600.0}
+REFUSAL_SECONDS = 24 * 3600.0
+"""How long a refusal is believed; models gain abilities over time."""
+_ENOUGH_ANSWERS = 5
+"""A router that may not be looked up is taken to have one model if so many answers came from it alone."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Bounded(Generic[K, V]):
+    """Be a table that forgets what was used longest ago."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        """Return the value and count it as used."""
+        with self._lock:
+            value = self._items.get(key)
+            if value is not None:
+                self._items.move_to_end(key)
+            return value
+
+    def put(self, key: K, value: V) -> None:
+        """Keep the value; the oldest gives way."""
+        with self._lock:
+            self._items[key] = value
+            self._items.move_to_end(key)
+            if len(self._items) > self._size:
+                self._items.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """Say until when the service keeps a prefix, as far as its counters told."""
+
+    tokens: int
+    expires: float
+
+
+class CacheState:
+    """Remember, per model, what the service has in its cache, and what it refused."""
+
+    def __init__(self, *, size: int = 4096) -> None:
+        self._warm: Bounded[tuple[str, bytes, Ttl], Warm] = Bounded(size)
+        self._seen: Bounded[bytes, float] = Bounded(size)
+        self._ended: Bounded[bytes, float] = Bounded(size)
+        self._splits: Bounded[bytes, tuple[int, ...]] = Bounded(size)
+        self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
+        self._answered: Bounded[str, tuple[str, ...]] = Bounded(size)
+
+    def mark_warm(self, model: str, digest: bytes, ttl: Ttl, *, tokens: int, now: float) -> None:
+        """Note that the service has just written or read this prefix for this model."""
+        self._warm.put((model, digest, ttl), Warm(tokens=tokens, expires=now + TTL_SECONDS[ttl]))
+
+    def is_warm(self, models: Iterable[str], digest: bytes, ttl: Ttl, now: float) -> bool:
+        """Tell whether any of the models still has the prefix."""
+        found = (self._warm.get((model, digest, ttl)) for model in models)
+        return any(warm is not None and warm.expires > now for warm in found)
+
+    def mark_seen(self, prefixes: Iterable[bytes], end: bytes, now: float) -> None:
+        """Note the prefixes of a request, cached or not, and its end."""
+        for digest in prefixes:
+            self._seen.put(digest, now)
+        self._ended.put(end, now)
+
+    def was_seen(self, digest: bytes, now: float, within: float) -> bool:
+        """Tell whether a prefix was part of an earlier request not longer ago than `within` seconds."""
+        last = self._seen.get(digest)
+        return last is not None and now - last <= within
+
+    def was_end(self, digest: bytes) -> bool:
+        """Tell whether a prefix was a whole earlier request, so that this one continues it."""
+        return self._ended.get(digest) is not None
+
+    def mark_split(self, text: bytes, offsets: tuple[int, ...]) -> None:
+        """Note where a text was split, so that it is split there again when it comes back as history."""
+        self._splits.put(text, offsets)
+
+    def splits_of(self, text: bytes) -> tuple[int, ...]:
+        """Return where a text was split before."""
+        return self._splits.get(text) or ()
+
+    def mark_refused(self, target: str, sections: Iterable[Section], now: float) -> None:
+        """Note that the service refused cache points in these sections for this model or router."""
+        for section in sections:
+            self._refused.put((target, section), now + REFUSAL_SECONDS)
+
+    def refused(self, target: str, section: Section, now: float) -> bool:
+        """Tell whether a refusal is known and still believed."""
+        until = self._refused.get((target, section))
+        return until is not None and until > now
+
+    def mark_answered(self, router: str, model: str) -> None:
+        """Note which model a router invoked; used where the router's own description may not be read."""
+        before = self._answered.get(router) or ()
+        if len(set(before)) < 2 and len(before) < _ENOUGH_ANSWERS:  # noqa: PLR2004 - a router has two models
+            self._answered.put(router, (*before, model))
+
+    def answered(self, router: str) -> tuple[str, ...]:
+        """Return the models that a router invoked, once two are known or five answers came from one."""
+        models = self._answered.get(router) or ()
+        distinct = tuple(dict.fromkeys(models))
+        return distinct if len(distinct) > 1 or len(models) >= _ENOUGH_ANSWERS else ()

@@ -1,0 +1,99 @@
+"""Follow a ConverseStream: account for it when its last event has passed, and say when it was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import EventStreamError
+
+from bedrock_routing.engine import Turn
+from bedrock_routing.errors import IncompleteStreamError
+from bedrock_routing.receipt import KEY, Receipt
+
+__all__ = ["RoutedStream"]
+
+Event = Mapping[str, Any]
+
+
+class RoutedStream:
+    """Iterate the events of a stream as botocore gives them; the `metadata` event also holds the receipt.
+
+    botocore ends a truncated stream without an error; here it raises `IncompleteStreamError`. `receipt` is
+    there as soon as the stream has ended, however it did.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        *,
+        turn: Turn,
+        finish: Callable[..., Receipt],
+        reopen: Callable[[Exception], tuple[Any, Turn] | None],
+    ) -> None:
+        self._stream: Any = stream
+        self._turn = turn
+        self._finish = finish
+        self._reopen = reopen
+        self._reply: dict[str, Any] = {}
+        self._events: Generator[Event] = self._follow()
+        self.receipt: Receipt | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        """Return the one iterator of this stream."""
+        return self._events
+
+    def close(self) -> None:
+        """Close the connection; a stream that has not ended is recorded as incomplete."""
+        self._events.close()
+        self._stream.close()
+        self._record(complete=False)
+
+    def _follow(self) -> Generator[Event]:
+        try:
+            for event in self._opened():
+                yield self._noted(event)
+        except GeneratorExit:
+            self._stream.close()
+            self._record(complete=False)
+            raise
+        except Exception:
+            self._record(complete=False)
+            raise
+        if self.receipt is None:
+            self._record(complete=False)
+            receipt: Receipt | None = self.receipt
+            missing = "metadata" if "stopReason" in self._reply else "messageStop"
+            raise IncompleteStreamError(
+                f"The stream ended without its {missing} event: the answer is cut off. Ask again.",
+                receipt=receipt.to_dict() if receipt else None,
+            )
+
+    def _opened(self) -> Iterator[Event]:
+        """Yield the events; where the first one refuses the cache points, open the stream again without."""
+        first = True
+        try:
+            for event in self._stream:
+                first = False
+                yield event
+        except EventStreamError as error:
+            again = self._reopen(error) if first else None
+            if again is None:
+                raise
+            self._stream.close()
+            self._stream, self._turn = again
+            yield from self._stream
+
+    def _noted(self, event: Event) -> Event:
+        if "messageStop" in event:
+            self._reply["stopReason"] = event["messageStop"].get("stopReason")
+        if "metadata" not in event:
+            return event
+        self._reply.update(event["metadata"])
+        receipt = self._record(complete="stopReason" in self._reply)
+        return {**event, "metadata": {**event["metadata"], KEY: receipt.to_dict()}}
+
+    def _record(self, *, complete: bool) -> Receipt:
+        if self.receipt is None:
+            self.receipt = self._finish(self._turn, self._reply, complete=complete)
+        return self.receipt
