@@ -203,8 +203,8 @@ class RoutedClient:
         own = (
             None if meta.endpoint_url.partition("//")[2].startswith("bedrock-runtime") else meta.endpoint_url
         )
-        session: Any = boto3.Session()
-        return session.client(
+        session_type: Any = boto3.Session
+        return session_type(**_same_credentials(self._client.get())).client(
             "bedrock", region_name=meta.region_name, endpoint_url=own, config=_CONTROL_CONFIG
         )
 
@@ -232,7 +232,7 @@ def _same_credentials(client: Any) -> dict[str, str | None]:
 
     boto3 has no public way to ask; where the private one is gone, the default chain serves.
     """
-    credentials = getattr(getattr(client, "_request_signer", None), "_credentials", None)
+    credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
     frozen = credentials.get_frozen_credentials() if hasattr(credentials, "get_frozen_credentials") else None
     if frozen is None:
         return {}

@@ -1,0 +1,87 @@
+"""What each command does, and what a failure looks like on the terminal."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from bedrock_routing.cli.asking import Asker, ask_all, chat, prepare
+from bedrock_routing.cli.connection import connect, serve
+from bedrock_routing.cli.demo import QUESTIONS, guides
+from bedrock_routing.cli.loading import load
+from bedrock_routing.errors import BedrockRoutingError, ConfigurationError
+from bedrock_routing.ledger import Ledger, collect
+
+__all__ = ["run"]
+
+_OUT = Console(highlight=False, soft_wrap=True)
+_ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+_UNUSABLE = 2
+_FAILED = 1
+
+
+def run(options: Namespace) -> int:
+    """Run the chosen command; every expected failure is one clear message on stderr."""
+    commands: dict[str, Callable[[Namespace], int]] = {"ask": _ask, "demo": _demo, "serve": _serve}
+    try:
+        return commands[options.command](options)
+    except (ValueError, ImportError) as error:
+        return _complain(error, _UNUSABLE)
+    except (BedrockRoutingError, ClientError, BotoCoreError, OSError) as error:
+        return _complain(error, _FAILED)
+
+
+def _complain(error: Exception, code: int) -> int:
+    notes: list[str] = getattr(error, "__notes__", [])
+    _ERR.print(f"error: {error}", markup=False)
+    for note in notes:
+        _ERR.print(note, markup=False)
+    return code
+
+
+def _ask(options: Namespace) -> int:
+    if not options.paths:
+        raise ConfigurationError(
+            "Name the files or folders to ask about: bedrock-routing ask PATH -q QUESTION"
+        )
+    questions = [each.strip() for each in options.question if each.strip()]
+    if not questions and not options.chat:
+        raise ConfigurationError("Ask a question with -q, or start a conversation with --chat.")
+    with _asker(options, options.paths) as (asker, ledger):
+        ask_all(asker, questions, _OUT)
+        if options.chat:
+            chat(asker, _OUT)
+        _report(ledger)
+    return 0
+
+
+def _demo(options: Namespace) -> int:
+    options = Namespace(**{**vars(options), "whole": True, "retrieve": False, "k": 8})
+    with _asker(options, guides()) as (asker, ledger):
+        for heading, questions in QUESTIONS:
+            _OUT.print(f"\n{heading}", style="bold cyan", markup=False)
+            ask_all(asker, questions, _OUT)
+        _report(ledger)
+    return 0
+
+
+def _serve(options: Namespace) -> int:
+    serve(options, _OUT)
+    return 0
+
+
+@contextmanager
+def _asker(options: Namespace, paths: Sequence[Path]) -> Generator[tuple[Asker, Ledger]]:
+    """Read the documents first: a wrong path must neither start a server nor reach AWS."""
+    documents = load(paths, _ERR)
+    with connect(options, _OUT) as connection, collect() as ledger:
+        yield prepare(documents, connection, options, _OUT), ledger
+
+
+def _report(ledger: Ledger) -> None:
+    _OUT.print(f"\n{ledger}", markup=False)
