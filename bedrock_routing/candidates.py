@@ -109,7 +109,8 @@ def find_candidates(
         found += _documents(blocks, documents, shared)
     if policy.history:
         found += _turns(blocks, one_shot=one_shot)
-    return tuple(replace(each, ttl=ttl) for each in sorted(found, key=_place))
+    found.sort(key=_place)
+    return tuple(found) if ttl == "5m" else tuple(replace(each, ttl=ttl) for each in found)
 
 
 def _place(candidate: Candidate) -> tuple[int, float]:

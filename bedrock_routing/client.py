@@ -83,6 +83,8 @@ class RoutedClient:
         self._prices = prices or PricePolicy()
         self._state = state
         self._clock = clock
+        self._scope_name: str | None = None
+        self._planner: Engine | None = None
 
     def __getattr__(self, name: str) -> Any:
         """Pass everything else through to the wrapped client."""
@@ -185,8 +187,11 @@ class RoutedClient:
         return None if refusal is None else turn.without_refused(refusal, self._clock())
 
     def _engine(self) -> Engine:
-        state = self._state or _shared_state(self._scope())
-        return Engine(cache=self._cache, prices=self._prices, state=state, documents=process_memory())
+        if self._planner is None:
+            state = self._state or _shared_state(self._scope())
+            documents = process_memory()
+            self._planner = Engine(cache=self._cache, prices=self._prices, state=state, documents=documents)
+        return self._planner
 
     def _resolver(self) -> RouterDirectory:
         if self._directory is None:
@@ -194,8 +199,10 @@ class RoutedClient:
         return self._directory
 
     def _scope(self) -> str:
-        meta = self._client.get().meta
-        return f"{meta.endpoint_url} {meta.region_name}"
+        if self._scope_name is None:
+            meta = self._client.get().meta
+            self._scope_name = f"{meta.endpoint_url} {meta.region_name}"
+        return self._scope_name
 
     def _make_control(self) -> Any:
         """Make a control-plane client for the same Region, at the same endpoint if that is not AWS's."""

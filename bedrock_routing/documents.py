@@ -17,7 +17,7 @@ __all__ = ["DocumentMemory", "Span", "process_memory", "remember_documents"]
 _SHORTEST = 40
 """A shorter text (a name, a yes) would be found in places where it is no document."""
 _PROBE = 64
-"""Characters looked for first: a short needle is found or refuted fastest."""
+"""Characters looked for first: long enough to skip through a text, short enough to prepare at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Span:
 class DocumentMemory:
     """Keep the texts of recently retrieved documents; safe for threads."""
 
-    def __init__(self, *, max_documents: int = 256, max_characters: int = 16_000_000) -> None:
+    def __init__(self, *, max_documents: int = 128, max_characters: int = 16_000_000) -> None:
         self._texts: OrderedDict[str, None] = OrderedDict()
         self._characters = 0
         self._max_documents = max_documents
@@ -42,7 +42,9 @@ class DocumentMemory:
         """Keep each text, without outer white space; the longest unused ones give way."""
         stripped = [text for each in texts if len(text := each.strip()) >= _SHORTEST]
         with self._lock:
-            for text in stripped:
+            # Kept backwards and searched from the newest on: in the order in which they stand in the prompt,
+            # where each is found at once.
+            for text in reversed(stripped):
                 self._keep(text)
 
     def _keep(self, text: str) -> None:
@@ -58,19 +60,27 @@ class DocumentMemory:
     def find(self, text: str) -> tuple[Span, ...]:
         """Return where documents stand in `text`, in order and without overlaps.
 
-        Of two that overlap, the one that starts first counts, then the longer one. The ends matter most: that
-        is where a cache point may go.
+        The newest documents are looked for first, and what they cover is not read again: a prompt full of
+        documents is searched in little more than one pass. Each document is found once.
         """
         if len(text) < _SHORTEST:
             return ()
         with self._lock:
-            known = list(self._texts)
-        found: list[Span] = []
+            known = list(reversed(self._texts))
+        spans: list[Span] = []
+        gaps = [(0, len(text))]
         for document in known:
-            if len(document) <= len(text):
-                found.extend(_occurrences(document, text))
-        found.sort(key=lambda span: (span.start, -span.end))
-        return tuple(_without_overlaps(found))
+            if not gaps:
+                break
+            for number, (start, end) in enumerate(gaps):
+                at = _search(document, text, start, end)
+                if at is not None:
+                    after = at + len(document)
+                    spans.append(Span(start=at, end=after))
+                    left = ((start, at), (after, end))
+                    gaps[number : number + 1] = [gap for gap in left if gap[1] - gap[0] >= _SHORTEST]
+                    break
+        return tuple(sorted(spans, key=lambda span: span.start))
 
     def clear(self) -> None:
         """Forget all texts."""
@@ -82,25 +92,15 @@ class DocumentMemory:
         return len(self._texts)
 
 
-def _occurrences(document: str, text: str) -> list[Span]:
+def _search(document: str, text: str, start: int, end: int) -> int | None:
+    """Return where a document stands in a part of a text."""
     probe = document[:_PROBE]
-    spans: list[Span] = []
-    at = text.find(probe)
+    at = text.find(probe, start, end)
     while at >= 0:
-        if text.startswith(document, at):
-            spans.append(Span(start=at, end=at + len(document)))
-            at = text.find(probe, at + len(document))
-        else:
-            at = text.find(probe, at + 1)
-    return spans
-
-
-def _without_overlaps(spans: list[Span]) -> list[Span]:
-    kept: list[Span] = []
-    for span in spans:
-        if not kept or span.start >= kept[-1].end:
-            kept.append(span)
-    return kept
+        if at + len(document) <= end and text.startswith(document, at):
+            return at
+        at = text.find(probe, at + 1, end)
+    return None
 
 
 _PROCESS = DocumentMemory()

@@ -21,7 +21,7 @@ from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.pricing import cost_of, ratios_of, uncached_cost_of
 from bedrock_routing.receipt import Receipt
 from bedrock_routing.request import Block, Digester, member, read_blocks, text_digest
-from bedrock_routing.rules import ALL_SECTIONS, Refusal
+from bedrock_routing.rules import Refusal
 from bedrock_routing.state import TTL_SECONDS, CacheState
 from bedrock_routing.usage import Usage
 
@@ -88,7 +88,9 @@ class Engine:
         rules = target.common.cache
         if rules is None:
             return None
-        refused = {section for section in ALL_SECTIONS if self.state.refused(target.arn, section, now)}
+        refused = self.state.refused(target.arn, now)
+        if not refused:
+            return rules
         left = rules.sections - refused
         return replace(rules, sections=left) if left else None
 
@@ -121,7 +123,7 @@ class Engine:
             ended=self.state.was_end,
         )
         heads = _document_heads(blocks, documents, digester, old_cuts)
-        shared = max((count for count, head in enumerate(heads, 1) if known.seen(head)), default=None)
+        shared = next((count for count in range(len(heads), 0, -1) if known.seen(heads[count - 1])), None)
         automatic = find_candidates(
             blocks, policy, documents, shared=shared, one_shot=_is_forced(params), ttl=ttl
         )
@@ -156,7 +158,7 @@ class Engine:
 def _document_heads(
     blocks: Sequence[Block], documents: Documents | None, digester: Digester, cuts: Cuts
 ) -> tuple[bytes, ...]:
-    """Return the digest of the prefix that ends after each document, as long as nothing before it is cut."""
+    """Return what tells the prompt up to each document apart; equal to an earlier call's if all before is."""
     if documents is None or not documents.spans:
         return ()
     prefix = digester.seed

@@ -18,7 +18,10 @@ def other_script(text: str) -> str | None:
     Looks at the first 2,000 characters; a text with fewer than 40 letters is not judged. Languages that are
     written in Latin letters are not told apart.
     """
-    letters = [character for character in text[:_SAMPLE] if character.isalpha()]
+    sample = text[:_SAMPLE]
+    if sample.isascii():
+        return None
+    letters = [character for character in sample if character.isalpha()]
     other = [character for character in letters if ord(character) > _LATIN_END]
     if len(letters) < _LEAST_LETTERS or len(other) * 2 <= len(letters):
         return None

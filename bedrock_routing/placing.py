@@ -59,6 +59,8 @@ def close_ttls(points: Sequence[Boundary]) -> tuple[Boundary, ...]:
 
     A 5m that the caller placed shortens what follows; a 1h lengthens what was placed automatically before it.
     """
+    if len({point.ttl for point in points}) <= 1:
+        return tuple(points)
     longest: Ttl = "1h"
     forward: list[Boundary] = []
     for point in points:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, cast
+
+from xxhash import xxh3_128, xxh3_128_digest, xxh3_128_hexdigest
 
 from bedrock_routing.catalog import Section
 
@@ -23,7 +24,6 @@ _LEAST_BYTES_PER_TOKEN = 2
 _IMAGE_TOKENS = 1_500
 _BYTES_PER_DOCUMENT_TOKEN = 40
 _LEAST_DOCUMENT_TOKENS = 500
-_DIGEST_SIZE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,16 +142,19 @@ class Digester:
         return self._content(block, 0, None)
 
     def prefixes(self, prefix: bytes, block: Block, ends: Sequence[int]) -> tuple[bytes, ...]:
-        """Return `extend(prefix, block, 0, end)` for each end, in one pass over the text."""
-        running = blake2b(digest_size=_DIGEST_SIZE)
-        digests: list[bytes] = []
+        """Return what tells the text up to each end apart, after `prefix`, in one pass over the text.
+
+        These are names of their own: quicker to make than `extend(prefix, block, 0, end)`, and not equal.
+        """
+        running = xxh3_128()
+        names: list[bytes] = []
         done = 0
-        for end in ends:
+        for end in (*ends, None):
             running.update(_encoded(block.value[done:end]))
-            done = end
-            self._parts[id(block.raw), 0, end] = running.copy().digest()
-            digests.append(self.extend(prefix, block, 0, end))
-        return tuple(digests)
+            digest = self._parts[id(block.raw), 0, end] = running.digest()
+            names.append(prefix + digest)
+            done = end or done
+        return tuple(names[:-1])
 
     def _content(self, block: Block, start: int, end: int | None) -> bytes:
         key = (id(block.raw), start, end)
@@ -177,7 +180,7 @@ def _is_text(block: Block) -> bool:
 
 
 def _hash(data: bytes) -> bytes:
-    return blake2b(data, digest_size=_DIGEST_SIZE).digest()
+    return xxh3_128_digest(data)
 
 
 def _canonical(value: Any) -> bytes:
@@ -186,5 +189,5 @@ def _canonical(value: Any) -> bytes:
 
 def _opaque(value: object) -> str:
     if isinstance(value, bytes | bytearray):
-        return blake2b(value, digest_size=_DIGEST_SIZE).hexdigest()
+        return xxh3_128_hexdigest(bytes(value))
     return repr(value)

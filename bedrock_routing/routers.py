@@ -96,6 +96,7 @@ class RouterDirectory:
         self._control: Callable[[], Any] = control if callable(control) else lambda: control
         self.catalog = catalog or Catalog.default()
         self._scope = scope
+        self._targets: dict[tuple[str, tuple[str, ...]], Target] = {}
 
     def list(self, type: RouterType | None = None) -> tuple[RouterInfo, ...]:  # noqa: A002 - the service's word
         """Return all prompt routers of the account and Region, page by page."""
@@ -159,6 +160,7 @@ class RouterDirectory:
         with _resolving:
             for key in [key for key in _resolved if key[0] == self._scope and key[1] in (router, arn)]:
                 del _resolved[key]
+        self._targets.clear()
 
     def resolve(self, model: str, *, models: Sequence[str] = ()) -> Target:
         """Return what a model string stands for, with the models that may answer.
@@ -166,8 +168,10 @@ class RouterDirectory:
         `models` are the caller's word for a router that may not be looked up; what the service says wins. The
         network is asked once per process, scope and string, however many threads ask at once.
         """
-        ref, found, why = self._once(model, tuple(models))
-        return self.target(ref, found, why)
+        key = (model, tuple(models))
+        if key not in self._targets:
+            self._targets[key] = self.target(*self._once(*key))
+        return self._targets[key]
 
     def target(self, ref: ModelRef, models: Sequence[ModelRef], why: str | None = None) -> Target:
         """Return a target for models that are known, or a reason why they are not."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bedrock_routing.catalog import Section, Ttl
+from bedrock_routing.rules import ALL_SECTIONS
 
 __all__ = ["TTL_SECONDS", "Bounded", "CacheState", "Warm"]
 
@@ -44,10 +45,15 @@ class Bounded(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Keep the value; the oldest gives way."""
+        self.put_all((key,), value)
+
+    def put_all(self, keys: Iterable[K], value: V) -> None:
+        """Keep one value under many keys."""
         with self._lock:
-            self._items[key] = value
-            self._items.move_to_end(key)
-            if len(self._items) > self._size:
+            for key in keys:
+                self._items[key] = value
+                self._items.move_to_end(key)
+            while len(self._items) > self._size:
                 self._items.popitem(last=False)
 
     def __len__(self) -> int:
@@ -84,8 +90,7 @@ class CacheState:
 
     def mark_seen(self, prefixes: Iterable[bytes], end: bytes, now: float) -> None:
         """Note the prefixes of a request, cached or not, and its end."""
-        for digest in prefixes:
-            self._seen.put(digest, now)
+        self._seen.put_all(prefixes, now)
         self._ended.put(end, now)
 
     def was_seen(self, digest: bytes, now: float, within: float) -> bool:
@@ -110,10 +115,13 @@ class CacheState:
         for section in sections:
             self._refused.put((target, section), now + REFUSAL_SECONDS)
 
-    def refused(self, target: str, section: Section, now: float) -> bool:
-        """Tell whether a refusal is known and still believed."""
-        until = self._refused.get((target, section))
-        return until is not None and until > now
+    def refused(self, target: str, now: float) -> frozenset[Section]:
+        """Return the sections in which refusals are known and still believed."""
+        if not len(self._refused):
+            return frozenset()
+        return frozenset(
+            section for section in ALL_SECTIONS if (self._refused.get((target, section)) or now) > now
+        )
 
     def mark_answered(self, router: str, model: str) -> None:
         """Note which model a router invoked; used where the router's own description may not be read."""

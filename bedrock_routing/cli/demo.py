@@ -9,8 +9,10 @@ from bedrock_routing.errors import ConfigurationError
 
 __all__ = ["QUESTIONS", "guides"]
 
-_HARD = """A support desk has forty thousand articles that change every day, each answer must cite its article, and
-the tone must be fixed. Compare retrieval, fine-tuning and an agent, and say in which order to build what."""
+_HARD = """
+A support desk has forty thousand articles that change every day, each answer must cite its article, and the
+tone must be fixed. Compare retrieval, fine-tuning and an agent, and say in which order to build what.
+"""
 
 QUESTIONS: Sequence[tuple[str, Sequence[str]]] = (
     (
