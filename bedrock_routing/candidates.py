@@ -16,7 +16,7 @@ from bedrock_routing.documents import Span
 from bedrock_routing.policy import CachePolicy
 from bedrock_routing.request import Block, member
 
-__all__ = ["Candidate", "Documents", "find_candidates", "locate_documents", "searchable"]
+__all__ = ["Candidate", "Cuts", "Documents", "Found", "find_candidates", "locate_documents", "searchable"]
 
 CHANCE: Mapping[str, float] = {
     "tools": 0.9,
@@ -31,6 +31,9 @@ CHANCE: Mapping[str, float] = {
     "one question": 0.0,
 }
 """The prior chance, per kind of boundary, that the same prefix comes again within its lifetime."""
+
+Cuts = Mapping[int, tuple[int, ...]]
+"""For each block index: the offsets at which its text is cut."""
 
 _LEAST_LEAD = 2_000
 """Characters of text before the first document that are worth a boundary of their own."""
@@ -52,12 +55,15 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Documents:
-    """Be the last block of the current turn, or of the system prompt, that holds documents."""
+class Found:
+    """Be the place of one document: a span of a block's text, or a whole block that is a document."""
 
     block: int
-    spans: tuple[Span, ...] = ()
-    """Where they stand in the block's text; empty where the block itself is a document."""
+    span: Span | None = None
+
+
+Documents = tuple[Found, ...]
+"""The documents of one list (the system prompt, or one message), in order."""
 
 
 def searchable(blocks: Sequence[Block]) -> tuple[int, ...]:
@@ -75,38 +81,53 @@ def searchable(blocks: Sequence[Block]) -> tuple[int, ...]:
 
 def locate_documents(
     blocks: Sequence[Block], where: Sequence[int], find: Callable[[str], tuple[Span, ...]]
-) -> Documents | None:
-    """Return the last of the given blocks that is or holds a document."""
+) -> Documents:
+    """Return the documents of the last of the lists, among the given blocks, that holds any."""
+    found: list[Found] = []
     for index in reversed(where):
         block = blocks[index]
+        if found and _list_of(block) != _list_of(blocks[found[0].block]):
+            break
         if block.kind in _DOCUMENT_KINDS:
-            return Documents(block=index)
-        if block.kind == "text" and (spans := find(block.value)):
-            return Documents(block=index, spans=spans)
-    return None
+            found.append(Found(block=index))
+        elif block.kind == "text":
+            found += [Found(block=index, span=span) for span in reversed(find(block.value))]
+    return tuple(reversed(found))
+
+
+def _list_of(block: Block) -> tuple[str, int | None]:
+    return block.section, block.message
 
 
 def find_candidates(
     blocks: Sequence[Block],
     policy: CachePolicy,
-    documents: Documents | None,
+    documents: Documents,
     *,
-    shared: int | None,
+    old_cuts: Cuts,
+    shared: int,
     one_shot: bool,
     ttl: Ttl,
 ) -> tuple[Candidate, ...]:
     """Return all candidates in prompt order.
 
-    `shared` is how many of the documents stood at the head of an earlier request too. `one_shot` says that
-    the answer is the end of it, as with a forced tool choice.
+    A text that was cut before is a candidate there and nowhere else inside. `shared` is how many of the
+    documents stood at the head of an earlier request too. `one_shot` says that the answer is the end of it,
+    as with a forced tool choice.
     """
     found: list[Candidate] = []
     if policy.tools:
         found += _last_of(blocks, "tools")
     if policy.system:
         found += _system(blocks, documents)
-    if policy.documents and documents is not None:
-        found += _documents(blocks, documents, shared)
+    if policy.documents:
+        found += _documents(blocks, documents, shared) if documents else []
+        found = [each for each in found if each.offset is None or each.block not in old_cuts]
+        found += [
+            Candidate(block=block, offset=offset, kind="documents", chance=CHANCE["documents"])
+            for block, offsets in old_cuts.items()
+            for offset in offsets
+        ]
     if policy.history:
         found += _turns(blocks, one_shot=one_shot)
     found.sort(key=_place)
@@ -118,54 +139,51 @@ def _place(candidate: Candidate) -> tuple[int, float]:
 
 
 def _last_of(blocks: Sequence[Block], section: str) -> list[Candidate]:
-    last = max((index for index, block in enumerate(blocks) if block.section == section), default=None)
-    return [] if last is None else [Candidate(block=last, kind=section, chance=CHANCE[section])]
+    return [Candidate(block=each, kind=section, chance=CHANCE[section]) for each in _of(blocks, section)[-1:]]
 
 
-def _system(blocks: Sequence[Block], documents: Documents | None) -> list[Candidate]:
-    if documents is None or blocks[documents.block].section != "system":
+def _of(blocks: Sequence[Block], section: str) -> list[int]:
+    """Return the blocks of a section without markers."""
+    return [
+        index for index, block in enumerate(blocks) if block.section == section and block.kind != "cachePoint"
+    ]
+
+
+def _system(blocks: Sequence[Block], documents: Documents) -> list[Candidate]:
+    """Return the end of the system prompt; where it holds documents, the end of what precedes them."""
+    if not documents or blocks[documents[0].block].section != "system":
         return _last_of(blocks, "system")
-    found: list[Candidate] = []
-    before = documents.block - 1
-    if before >= 0 and blocks[before].section == "system":
-        found.append(Candidate(block=before, kind="system", chance=CHANCE["system"]))
-    return found + _lead(blocks, documents, "system")
+    first = documents[0]
+    before = [index for index in _of(blocks, "system") if index < first.block]
+    if first.span is not None and first.span.start >= _LEAST_LEAD:
+        return [Candidate(block=first.block, offset=first.span.start, kind="system", chance=CHANCE["system"])]
+    return [Candidate(block=index, kind="system", chance=CHANCE["system"]) for index in before[-1:]]
 
 
-def _lead(blocks: Sequence[Block], documents: Documents, kind: str) -> list[Candidate]:
-    start = documents.spans[0].start if documents.spans else 0
-    if start < _LEAST_LEAD or not blocks[documents.block].value[:start].strip():
-        return []
-    return [Candidate(block=documents.block, offset=start, kind=kind, chance=CHANCE[kind])]
-
-
-def _documents(blocks: Sequence[Block], documents: Documents, shared: int | None) -> list[Candidate]:
-    kind = "documents after the question" if _asked_before(blocks, documents) else "documents"
-    if not documents.spans:
-        return [Candidate(block=documents.block, kind="documents", chance=CHANCE[kind])]
-    text = blocks[documents.block].value
-    ends = [span.end for span in documents.spans]
-    found: list[Candidate] = []
-    if shared and shared < len(ends):
-        found.append(_after_document(documents.block, text, ends[shared - 1], "shared documents"))
-    chance = CHANCE["shared documents" if shared == len(ends) else kind]
-    found.append(_after_document(documents.block, text, ends[-1], "documents", chance))
+def _documents(blocks: Sequence[Block], documents: Documents, shared: int) -> list[Candidate]:
+    new = "documents after the question" if _asked_before(blocks, documents[0]) else "documents"
+    last = "shared documents" if shared == len(documents) else new
+    found = [_after(blocks, documents[-1], "documents", CHANCE[last])]
+    if 0 < shared < len(documents):
+        found.append(_after(blocks, documents[shared - 1], "shared documents", CHANCE["shared documents"]))
     return found
 
 
-def _after_document(block: int, text: str, end: int, kind: str, chance: float | None = None) -> Candidate:
-    offset = end if text[end:].strip() else None
-    return Candidate(block=block, offset=offset, kind=kind, chance=CHANCE[kind] if chance is None else chance)
+def _after(blocks: Sequence[Block], document: Found, kind: str, chance: float) -> Candidate:
+    """Return the place after a document; at the end of its block where only white space follows."""
+    end = document.span.end if document.span else None
+    rest = blocks[document.block].value[end:] if end is not None else ""
+    return Candidate(block=document.block, offset=end if rest.strip() else None, kind=kind, chance=chance)
 
 
-def _asked_before(blocks: Sequence[Block], documents: Documents) -> bool:
+def _asked_before(blocks: Sequence[Block], first: Found) -> bool:
     """Tell whether the user's question stands before the documents, which makes every prefix a new one."""
-    block = blocks[documents.block]
+    block = blocks[first.block]
     if block.role != "user":
         return False
-    lead = block.value[: documents.spans[0].start] if documents.spans else ""
+    lead = block.value[: first.span.start] if first.span else ""
     earlier = takewhile(
-        lambda each: each is not block, (each for each in blocks if each.message == block.message)
+        lambda each: each is not block, (each for each in blocks if _list_of(each) == _list_of(block))
     )
     return "?" in lead or any(each.kind == "text" and "?" in each.value for each in earlier)
 
@@ -178,17 +196,15 @@ def _turns(blocks: Sequence[Block], *, one_shot: bool) -> list[Candidate]:
     found = [
         Candidate(block=end, kind="history", chance=CHANCE["history"]) for end in earlier[-_EARLIER_TURNS:]
     ]
-    if last == len(blocks) - 1:
+    if blocks[last].message == blocks[-1].message:
         found.append(Candidate(block=last, kind="tail", chance=0.0 if one_shot else _tail_chance(blocks)))
     return found
 
 
 def _ends_of_user_turns(blocks: Sequence[Block]) -> list[int]:
-    return [
-        index
-        for index, block in enumerate(blocks)
-        if block.role == "user" and (index + 1 == len(blocks) or blocks[index + 1].message != block.message)
-    ]
+    """Return the last block of each message of the user, markers left out."""
+    ends = {blocks[index].message: index for index in _of(blocks, "messages") if blocks[index].role == "user"}
+    return list(ends.values())
 
 
 def _tail_chance(blocks: Sequence[Block]) -> float:

@@ -116,7 +116,13 @@ class RoutedClient:
             again = self._without_refused(turn, error)
             return None if again is None else (self._call("converse_stream", again)["stream"], again)
 
-        response["stream"] = RoutedStream(response["stream"], turn=turn, finish=self.finish, reopen=reopen)
+        response["stream"] = RoutedStream(
+            response["stream"],
+            turn=turn,
+            finish=self.finish,
+            reopen=reopen,
+            explain=lambda error: annotated(error, turn.target, self._catalog),
+        )
         return response
 
     def target(self, model: str | None = None) -> Target:
@@ -172,14 +178,15 @@ class RoutedClient:
         except ClientError as error:
             again = self._without_refused(turn, error)
             if again is None:
-                raise annotated(error, turn.target, self._catalog) from error.__cause__
-        except BotoCoreError as error:
-            raise annotated(error, turn.target, self._catalog) from error.__cause__
+                raise
         return self._call(operation, again), again
 
     def _call(self, operation: str, turn: Turn) -> dict[str, Any]:
         method = getattr(self._client.get(), operation)
-        return method(modelId=turn.target.arn, **turn.params)
+        try:
+            return method(modelId=turn.target.arn, **turn.params)
+        except (ClientError, BotoCoreError) as error:
+            raise annotated(error, turn.target, self._catalog) from error.__cause__
 
     def _without_refused(self, turn: Turn, error: Exception) -> Turn | None:
         """Return the same call without cache points, where they are what the service refused."""

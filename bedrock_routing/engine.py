@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bedrock_routing.arns import ModelRef, parse_invoked
-from bedrock_routing.candidates import Documents, find_candidates, locate_documents, searchable
+from bedrock_routing.candidates import Cuts, Documents, find_candidates, locate_documents, searchable
 from bedrock_routing.catalog import CacheRules, Common, Section, Ttl
 from bedrock_routing.documents import DocumentMemory
 from bedrock_routing.placing import Placed, close_ttls, hand_placed, place, without_points
-from bedrock_routing.planning import Cuts, Known, Plan, Skipped, choose_points, extend_with_cuts
+from bedrock_routing.planning import Known, Plan, Skipped, choose_points, extend_with_cuts
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.pricing import cost_of, ratios_of, uncached_cost_of
 from bedrock_routing.receipt import Receipt
@@ -77,10 +77,10 @@ class Engine:
             return self.as_written(params, target)
         rules = self._rules(target, now)
         if rules is None:
-            return self._unplanned(params, blocks, target)
+            return self._unplanned(params, blocks, target, now)
         plan = self._plan(params, blocks, target, rules=rules, now=now)
         outgoing, placed = place(params, blocks, plan)
-        cut = {text_digest(blocks[index].value): offsets for index, offsets in plan.cuts.items()}
+        cut = {_name_of_text(blocks[index]): offsets for index, offsets in plan.cuts.items()}
         return Turn(engine=self, target=target, params=outgoing, placed=placed, plan=plan, cut=cut)
 
     def _rules(self, target: Target, now: float) -> CacheRules | None:
@@ -99,11 +99,12 @@ class Engine:
         own = tuple(block for block in read_blocks(params) if block.kind == "cachePoint")
         return Turn(engine=self, target=target, params=params, own=own, plan=Plan(cuts={}, skipped=skipped))
 
-    def _unplanned(self, params: Wire, blocks: Sequence[Block], target: Target) -> Turn:
+    def _unplanned(self, params: Wire, blocks: Sequence[Block], target: Target, now: float) -> Turn:
         """Place nothing; drop the caller's points only where it is known that they would fail the call."""
         why = target.common.why or "cache points were refused before"
         own = [block for block in blocks if block.kind == "cachePoint"]
-        if not own or not (target.common.refuses or target.common.cache is not None):
+        refuses = target.common.refuses or bool(self.state.refused(target.arn, now))
+        if not own or not refuses:
             return self.as_written(params, target, Skipped(path="*", reason=why))
         plan = Plan(cuts={}, skipped=tuple(Skipped(path=block.path, reason=why) for block in own))
         return Turn(engine=self, target=target, params=without_points(params, blocks), plan=plan)
@@ -116,16 +117,22 @@ class Engine:
         digester = Digester(params)
         this_turn = searchable(blocks)
         documents = locate_documents(blocks, this_turn, self.documents.find)
-        old_cuts = self._old_cuts(blocks, set(this_turn), digester)
+        old_cuts = self._old_cuts(blocks)
         known = Known(
             warm=lambda digest, lifetime: self.state.is_warm(target.cache_keys, digest, lifetime, now),
             seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
             ended=self.state.was_end,
         )
         heads = _document_heads(blocks, documents, digester, old_cuts)
-        shared = next((count for count in range(len(heads), 0, -1) if known.seen(heads[count - 1])), None)
+        shared = next((count for count in range(len(heads), 0, -1) if known.seen(heads[count - 1])), 0)
         automatic = find_candidates(
-            blocks, policy, documents, shared=shared, one_shot=_is_forced(params), ttl=ttl
+            blocks,
+            policy,
+            documents,
+            old_cuts=old_cuts,
+            shared=shared,
+            one_shot=_is_forced(params),
+            ttl=ttl,
         )
         by_hand, dropped = hand_placed(blocks, rules)
         plan = choose_points(
@@ -142,31 +149,44 @@ class Engine:
             points=close_ttls(plan.points),
             skipped=(*dropped, *plan.skipped),
             passed=(*plan.passed, *heads),
+            cuts={**{index: () for index in this_turn if blocks[index].kind == "text"}, **plan.cuts},
         )
 
-    def _old_cuts(self, blocks: Sequence[Block], this_turn: set[int], digester: Digester) -> Cuts:
-        """Cut the texts of earlier turns where they were cut when new: otherwise their prefixes differ."""
+    def _old_cuts(self, blocks: Sequence[Block]) -> Cuts:
+        """Cut each text where it was cut, or left whole, when it was new: otherwise its prefixes differ."""
         cuts: dict[int, tuple[int, ...]] = {}
         for index, block in enumerate(blocks):
-            if block.kind == "text" and block.role == "user" and index not in this_turn:
-                offsets = self.state.splits_of(digester.text(block))
-                if offsets:
+            if block.kind == "text" and block.role != "assistant":
+                offsets = self.state.splits_of(_name_of_text(block))
+                if offsets is not None:
                     cuts[index] = offsets
         return cuts
 
 
+def _name_of_text(block: Block) -> bytes:
+    """Return what a text is remembered by; the same words in system and in a message are two texts."""
+    return block.section.encode() + text_digest(block.value)
+
+
 def _document_heads(
-    blocks: Sequence[Block], documents: Documents | None, digester: Digester, cuts: Cuts
+    blocks: Sequence[Block], documents: Documents, digester: Digester, cuts: Cuts
 ) -> tuple[bytes, ...]:
     """Return what tells the prompt up to each document apart; equal to an earlier call's if all before is."""
-    if documents is None or not documents.spans:
+    if not documents:
         return ()
+    ends: dict[int, list[int]] = {}
+    for each in documents:
+        ends.setdefault(each.block, []).extend([each.span.end] if each.span else [])
+    heads: list[bytes] = []
     prefix = digester.seed
-    for index in range(documents.block):
-        if blocks[index].kind != "cachePoint":
-            prefix = extend_with_cuts(digester, prefix, blocks[index], cuts.get(index, ()))
-    ends = [span.end for span in documents.spans]
-    return digester.prefixes(prefix, blocks[documents.block], ends)
+    for index in range(documents[-1].block + 1):
+        block = blocks[index]
+        if block.kind == "cachePoint":
+            continue
+        heads += digester.prefixes(prefix, block, ends[index]) if ends.get(index) else ()
+        prefix = extend_with_cuts(digester, prefix, block, () if index in ends else cuts.get(index, ()))
+        heads += (prefix,) if index in ends and not ends[index] else ()
+    return tuple(heads)
 
 
 def _is_forced(params: Wire) -> bool:
@@ -198,8 +218,9 @@ class Turn:
         return tuple(point.section for point in self.placed) or tuple(block.section for block in self.own)
 
     def without_refused(self, refusal: Refusal, now: float) -> Turn:
-        """Remember a refusal and return the same call without any cache point."""
-        self.engine.state.mark_refused(self.target.arn, refusal.sections, now)
+        """Return the same call without any cache point, and remember what the model does not take at all."""
+        if refusal.lasting:
+            self.engine.state.mark_refused(self.target.arn, refusal.sections, now)
         reason = f"refused by the service: {refusal.message}"
         skipped = tuple(Skipped(path=path, reason=reason) for path in self.points)
         return replace(
@@ -218,7 +239,7 @@ class Turn:
         cut stream never delivered are missing, and stay unknown in the receipt.
         """
         invoked = self._invoked(reply)
-        ref = parse_invoked(invoked) if invoked else None
+        ref = self._model(invoked)
         usage = Usage.from_wire(member(reply, "usage"))
         self._remember(ref, usage, now)
         prices, routed = self.engine.prices, self.target.is_router
@@ -240,6 +261,13 @@ class Turn:
         router = member(member(reply, "trace"), "promptRouter")
         said = member(router, "invokedModelId")
         return said if said or self.target.is_router else self.target.arn
+
+    def _model(self, invoked: str | None) -> ModelRef | None:
+        """Return who answered; behind an id that hides its model, the one model that it stands for."""
+        ref = parse_invoked(invoked) if invoked else None
+        hidden = ref is not None and ref.model_id is None
+        only = self.target.models[0] if len(self.target.models) == 1 and not self.target.is_router else None
+        return only if hidden and only is not None else ref
 
     def _remember(self, ref: ModelRef | None, usage: Usage | None, now: float) -> None:
         state = self.engine.state

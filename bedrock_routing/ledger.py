@@ -54,7 +54,13 @@ class Totals:
         """Return the totals with one more call."""
         usage = receipt.usage
         if usage is None:
-            return replace(self, calls=self.calls + 1, without_usage=self.without_usage + 1)
+            return replace(
+                self,
+                calls=self.calls + 1,
+                without_usage=self.without_usage + 1,
+                cost_usd=None,
+                uncached_cost_usd=None,
+            )
         return Totals(
             calls=self.calls + 1,
             fresh=self.fresh + usage.fresh,

@@ -10,6 +10,7 @@ from bedrock_routing.candidates import Candidate
 from bedrock_routing.catalog import CacheRules, Section, Ttl
 from bedrock_routing.planning import Boundary, Plan, Skipped
 from bedrock_routing.request import Block, path_of
+from bedrock_routing.rules import why_not_after
 
 __all__ = ["Placed", "close_ttls", "hand_placed", "place", "without_points"]
 
@@ -37,8 +38,8 @@ def hand_placed(blocks: Sequence[Block], rules: CacheRules) -> tuple[list[Candid
             continue
         if index == 0 or _list_of(blocks[index - 1]) != _list_of(block):
             dropped.append(Skipped(path=block.path, reason="nothing before it in its list"))
-        elif blocks[index - 1].kind == "cachePoint":
-            dropped.append(Skipped(path=block.path, reason="not right after another cache point"))
+        elif why := why_not_after(blocks[index - 1], rules, tokens=rules.min_tokens):
+            dropped.append(Skipped(path=block.path, reason=why))
         else:
             ttl: Ttl = "1h" if block.value.get("ttl") == "1h" and "1h" in rules.ttls else "5m"
             kept.append(Candidate(block=index - 1, kind="by hand", chance=1.0, by_hand=True, ttl=ttl))
@@ -83,7 +84,7 @@ def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> tuple[Wire, tupl
     no change is returned itself.
     """
     points = {(point.block, point.offset): point for point in plan.points}
-    if not points and not plan.cuts and not any(block.kind == "cachePoint" for block in blocks):
+    if not points and not any(plan.cuts.values()) and not any(block.kind == "cachePoint" for block in blocks):
         return params, ()
     lists: dict[tuple[Section, int | None], list[Wire]] = {}
     placed: list[Placed] = []
@@ -121,14 +122,18 @@ def _cache_point(ttl: Ttl) -> Wire:
 
 
 def _rebuilt(params: Wire, lists: Mapping[tuple[Section, int | None], list[Wire]]) -> Wire:
+    """Put the lists in place; tools that held nothing but a point go, since an empty list fails the call."""
     built = dict(params)
-    if tools := lists.get(("tools", None)):
+    tools = lists.get(("tools", None))
+    if tools is not None:
+        del built["toolConfig"]
+    if tools:
         built["toolConfig"] = {**params["toolConfig"], "tools": tools}
     if ("system", None) in lists:
         built["system"] = lists["system", None]
     if "messages" in params:
         built["messages"] = [
-            {**message, "content": lists[("messages", number)]} if ("messages", number) in lists else message
+            {**message, "content": lists["messages", number]} if ("messages", number) in lists else message
             for number, message in enumerate(params["messages"])
         ]
     return built

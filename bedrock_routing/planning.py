@@ -10,19 +10,16 @@ Pure: what is warm or seen is asked of functions that the caller hands in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from bedrock_routing.candidates import Candidate
+from bedrock_routing.candidates import Candidate, Cuts
 from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.request import Block, Digester, tokens_of
 from bedrock_routing.rules import why_not_after
 
-__all__ = ["Boundary", "Cuts", "Plan", "Ratios", "Skipped", "choose_points", "extend_with_cuts"]
-
-Cuts = Mapping[int, tuple[int, ...]]
-"""For each block index: the offsets at which its text is cut."""
+__all__ = ["Boundary", "Plan", "Ratios", "Skipped", "choose_points", "extend_with_cuts"]
 
 _WARM_CHANCE = 0.98
 _UNSEEN_HISTORY_CHANCE = 0.2
@@ -105,11 +102,11 @@ def choose_points(
     it. Each combination is tried; the texts are read once. A cut is made only where a point goes.
     """
     plans: list[tuple[float, Plan]] = []
-    for usable in _combinations(candidates):
+    for usable in _combinations(candidates, old_cuts):
         cuts = _with_cuts(old_cuts, usable)
         boundaries, skipped, end = measure(blocks, usable, rules, digester=digester, cuts=cuts, known=known)
         value, points = _best(boundaries, rules.max_points, ratios)
-        if _all_cuts_used(usable, points):
+        if _all_new_cuts_used(usable, points, old_cuts):
             reasons = (*skipped, *_explain(blocks, boundaries, points))
             passed = tuple(each.digest for each in boundaries)
             plan = Plan(points=points, cuts=cuts, skipped=reasons, passed=passed, end=end)
@@ -117,12 +114,16 @@ def choose_points(
     return max(plans, key=lambda pair: pair[0])[1]
 
 
-def _combinations(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    """Yield the candidates with every choice among those that cut a text, none chosen first."""
-    cutting = [each for each in candidates if each.offset is not None]
+def _combinations(candidates: Sequence[Candidate], old: Cuts) -> Iterator[list[Candidate]]:
+    """Yield the candidates with every choice among those that cut a text anew, none chosen first."""
+    cutting = [each for each in candidates if _is_new_cut(each, old)]
     for count in range(len(cutting) + 1):
         for chosen in combinations(cutting, count):
-            yield [each for each in candidates if each.offset is None or each in chosen]
+            yield [each for each in candidates if not _is_new_cut(each, old) or each in chosen]
+
+
+def _is_new_cut(candidate: Candidate, old: Cuts) -> bool:
+    return candidate.offset is not None and candidate.offset not in old.get(candidate.block, ())
 
 
 def _with_cuts(old: Cuts, usable: Sequence[Candidate]) -> Cuts:
@@ -133,9 +134,9 @@ def _with_cuts(old: Cuts, usable: Sequence[Candidate]) -> Cuts:
     return {block: tuple(sorted(offsets)) for block, offsets in cuts.items()}
 
 
-def _all_cuts_used(usable: Sequence[Candidate], points: Sequence[Boundary]) -> bool:
+def _all_new_cuts_used(usable: Sequence[Candidate], points: Sequence[Boundary], old: Cuts) -> bool:
     used = {(point.block, point.offset) for point in points}
-    return all((each.block, each.offset) in used for each in usable if each.offset is not None)
+    return all((each.block, each.offset) in used for each in usable if _is_new_cut(each, old))
 
 
 def measure(
@@ -183,12 +184,11 @@ def measure(
 
 
 def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], Candidate]:
-    """Keep one candidate per place: the caller's own point, else the most likely one."""
+    """Keep one candidate per place: the most likely one, or the caller's own point with its chance."""
     wanted: dict[tuple[int, int | None], Candidate] = {}
-    for each in candidates:
+    for each in sorted(candidates, key=lambda each: (each.by_hand, each.chance)):
         held = wanted.get((each.block, each.offset))
-        if held is None or (each.by_hand, each.chance) > (held.by_hand, held.chance):
-            wanted[each.block, each.offset] = each
+        wanted[each.block, each.offset] = replace(each, chance=held.chance) if each.by_hand and held else each
     return wanted
 
 

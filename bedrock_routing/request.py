@@ -22,7 +22,7 @@ Wire = Mapping[str, Any]
 _BYTES_PER_TOKEN = 4
 _LEAST_BYTES_PER_TOKEN = 2
 _IMAGE_TOKENS = 1_500
-_BYTES_PER_DOCUMENT_TOKEN = 40
+_BYTES_PER_DOCUMENT_TOKEN = 10
 _LEAST_DOCUMENT_TOKENS = 500
 
 
@@ -136,10 +136,6 @@ class Digester:
         """Return the digest of `prefix` followed by `block`, or by a part of its text."""
         place = block.role.encode() + self._messages + str(block.message).encode() if block.role else b""
         return _hash(prefix + block.section.encode() + place + self._content(block, start, end))
-
-    def text(self, block: Block) -> bytes:
-        """Return the digest of a text block's whole text."""
-        return self._content(block, 0, None)
 
     def prefixes(self, prefix: bytes, block: Block, ends: Sequence[int]) -> tuple[bytes, ...]:
         """Return what tells the text up to each end apart, after `prefix`, in one pass over the text.

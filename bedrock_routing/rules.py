@@ -57,6 +57,8 @@ class Refusal:
 
     sections: tuple[Section, ...]
     message: str
+    lasting: bool
+    """Whether the model takes no points there at all; else one point stood in a wrong place."""
 
 
 _UNSUPPORTED = re.compile(r"did not allow prompt caching|do not have access to explicit prompt caching")
@@ -78,15 +80,16 @@ def read_refusal(code: str, message: str, sent: Sequence[Section]) -> Refusal | 
     if code not in _CODES or not sent:
         return None
     if _UNSUPPORTED.search(message):
-        return Refusal(sections=ALL_SECTIONS, message=message)
+        return Refusal(sections=ALL_SECTIONS, message=message, lasting=True)
     if code != "ValidationException":
         return None
     if pointer := _POINTER.search(message):
-        return Refusal(sections=(_SECTION_OF_POINTER[pointer[1]],), message=message)
+        return Refusal(sections=(_SECTION_OF_POINTER[pointer[1]],), message=message, lasting=True)
     if _MISPLACED.search(message):
-        return Refusal(sections=_named_sections(message) or tuple(dict.fromkeys(sent)), message=message)
+        named = _named_sections(message) or tuple(dict.fromkeys(sent))
+        return Refusal(sections=named, message=message, lasting=False)
     if "messages" in sent and _AFTER_DOCUMENT.search(message):
-        return Refusal(sections=("messages",), message=message)
+        return Refusal(sections=("messages",), message=message, lasting=False)
     return None
 
 

@@ -106,9 +106,9 @@ class CacheState:
         """Note where a text was split, so that it is split there again when it comes back as history."""
         self._splits.put(text, offsets)
 
-    def splits_of(self, text: bytes) -> tuple[int, ...]:
-        """Return where a text was split before."""
-        return self._splits.get(text) or ()
+    def splits_of(self, text: bytes) -> tuple[int, ...] | None:
+        """Return where a text was split before; `None` for one that could not have been."""
+        return self._splits.get(text)
 
     def mark_refused(self, target: str, sections: Iterable[Section], now: float) -> None:
         """Note that the service refused cache points in these sections for this model or router."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
-from botocore.exceptions import EventStreamError
+from botocore.exceptions import EventStreamError, IncompleteReadError, ResponseStreamingError
+from urllib3.exceptions import ProtocolError
 
 from bedrock_routing.engine import Turn
 from bedrock_routing.errors import IncompleteStreamError
@@ -14,6 +15,8 @@ from bedrock_routing.receipt import KEY, Receipt
 __all__ = ["RoutedStream"]
 
 Event = Mapping[str, Any]
+_CUT = (ProtocolError, ResponseStreamingError, IncompleteReadError, ConnectionError)
+"""What comes up when a stream is cut inside a frame; between two frames botocore says nothing at all."""
 
 
 class RoutedStream:
@@ -30,11 +33,13 @@ class RoutedStream:
         turn: Turn,
         finish: Callable[..., Receipt],
         reopen: Callable[[Exception], tuple[Any, Turn] | None],
+        explain: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
         self._stream: Any = stream
         self._turn = turn
         self._finish = finish
         self._reopen = reopen
+        self._explain = explain
         self._reply: dict[str, Any] = {}
         self._events: Generator[Event] = self._follow()
         self.receipt: Receipt | None = None
@@ -57,17 +62,20 @@ class RoutedStream:
             self._stream.close()
             self._record(complete=False)
             raise
-        except Exception:
+        except _CUT as error:
+            raise self._incomplete("its connection was cut") from error
+        except Exception as error:
             self._record(complete=False)
-            raise
+            raise self._explain(error) from error.__cause__
+        if "stopReason" not in self._reply:
+            raise self._incomplete("it has no messageStop event")
         if self.receipt is None:
-            self._record(complete=False)
-            receipt: Receipt | None = self.receipt
-            missing = "metadata" if "stopReason" in self._reply else "messageStop"
-            raise IncompleteStreamError(
-                f"The stream ended without its {missing} event: the answer is cut off. Ask again.",
-                receipt=receipt.to_dict() if receipt else None,
-            )
+            raise self._incomplete("it has no metadata event")
+
+    def _incomplete(self, why: str) -> IncompleteStreamError:
+        receipt = self._record(complete=False)
+        message = f"The stream ended too early, {why}: the answer is cut off. Ask again."
+        return IncompleteStreamError(message, receipt=receipt.to_dict())
 
     def _opened(self) -> Iterator[Event]:
         """Yield the events; where the first one refuses the cache points, open the stream again without."""

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bedrock_routing import CachePolicy, CacheRules, CacheState, Catalog, Common, PricePolicy, Target, parse
+from bedrock_routing.documents import DocumentMemory
+from bedrock_routing.engine import Engine, Turn
+
+Params = dict[str, Any]
+
+RENT = " ".join(f"Clause {number}: the tenant pays rent." for number in range(150))
+HEAT = " ".join(f"Clause {number}: the landlord heats the house." for number in range(150))
+PETS = " ".join(f"Clause {number}: a cat is a small animal." for number in range(150))
+LEAD = "Answer from the documents. " * 120
+REPLY = {
+    "usage": {"inputTokens": 9, "outputTokens": 5, "totalTokens": 5_014, "cacheWriteInputTokens": 5_000},
+    "stopReason": "end_turn",
+}
+RULES = {
+    model: Catalog.default().common([model]).cache
+    for model in ("anthropic.claude-sonnet-5", "amazon.nova-lite-v1:0")
+}
+every_family = pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+PIECES = {
+    "rent": RENT,
+    "heat": HEAT,
+    "pets": PETS,
+    "lead": LEAD,
+    "use": "Use this:\n\n",
+    "long": "Remark. " * 480,
+}
+prompts = st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=5)
+families = st.sampled_from(sorted(RULES))
+
+
+def engine(*known: str, ttl: str = "5m") -> Engine:
+    memory = DocumentMemory()
+    memory.remember(known or (RENT, HEAT, PETS))
+    return Engine(cache=CachePolicy(ttl=ttl), prices=PricePolicy(), state=CacheState(), documents=memory)
+
+
+def target(rules: CacheRules | None) -> Target:
+    ref = parse("anthropic.claude-sonnet-5")
+    return Target(ref=ref, models=(ref,), common=Common(cache=rules, tool_choice=()))
+
+
+def message(role: str, *texts: str) -> Params:
+    return {"role": role, "content": [{"text": text} for text in texts]}
+
+
+def prefixes(params: Mapping[str, Any]) -> list[list[Any]]:
+    """Return, for each point on the wire, the blocks before it, cut as they are, without other points."""
+    walked: list[Any] = []
+    found: list[list[Any]] = []
+    lists = [(None, params.get("toolConfig", {}).get("tools", [])), (None, params.get("system", []))]
+    for role, blocks in [*lists, *((each["role"], each["content"]) for each in params["messages"])]:
+        for block in blocks:
+            if "cachePoint" in block:
+                found.append(list(walked))
+            else:
+                walked.append((role, block))
+    return [*found, walked]
+
+
+def continued(params: Params, question: str) -> Params:
+    added = [message("assistant", "An answer."), message("user", question)]
+    return {**params, "messages": [*params["messages"], *added]}
+
+
+def call(mind: Engine, params: Params, rules: CacheRules | None, now: float) -> Turn:
+    turn = mind.begin(params, target(rules), now)
+    turn.finish(REPLY, now)
+    return turn
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(prompts, prompts, families, st.sampled_from(["5m", "1h"]))
+def test_another_turn_never_changes_a_cached_prefix(
+    system: list[str], prompt: list[str], family: str, ttl: str
+) -> None:
+    """However a text was cut when it was new, it is cut there again in every later turn."""
+    mind = engine(ttl=ttl)
+    params: Params = {
+        "system": [{"text": "".join(PIECES[each] for each in system)}],
+        "messages": [message("user", "".join(PIECES[each] for each in prompt))],
+    }
+    calls: list[Turn] = []
+    for number in range(4):
+        calls.append(call(mind, params, RULES[family], now=number * 10.0))
+        params = continued(params, f"And what about number {number}?")
+    whole = prefixes(calls[-1].params)[-1]
+    cached = [prefix for turn in calls for prefix in prefixes(turn.params)[:-1]]
+    assert [len(prefix) for prefix in cached if whole[: len(prefix)] != prefix] == []
+
+
+@every_family
+def test_documents_in_the_system_prompt_stay_cached_for_a_whole_conversation(rules: CacheRules) -> None:
+    """Turn after turn the point behind the documents, or one behind it, reads what the first call wrote."""
+    mind = engine()
+    system = [{"text": f"{RENT}\n\n{PIECES['long']}"}]
+    params: Params = {"system": system, "messages": [message("user", "Who pays?")]}
+    starts = []
+    for number in range(4):
+        turn = call(mind, params, rules, now=number * 10.0)
+        starts.append((turn.params["system"][0], bool(turn.points)))
+        params = continued(params, f"And what about number {number}?")
+    assert starts == [({"text": RENT}, True)] * 4
+
+
+@every_family
+def test_documents_that_come_later_leave_the_cached_start_alone(rules: CacheRules) -> None:
+    """When a later question brings a document, those in the system prompt stay cut where they were."""
+    mind = engine()
+    params: Params = {
+        "system": [{"text": f"{LEAD}\n{RENT}\nBe brief."}],
+        "messages": [message("user", "Why?")],
+    }
+    first = call(mind, params, rules, 0.0)
+    later = call(mind, continued(params, f"And this?\n{HEAT}\nSo?"), rules, 10.0)
+    whole = prefixes(later.params)[-1]
+    assert [whole[: len(prefix)] for prefix in prefixes(first.params)[:-1]] == prefixes(first.params)[:-1]
+
+
+@every_family
+def test_another_conversation_does_not_move_the_cuts_of_the_first(rules: CacheRules) -> None:
+    """A text that another conversation cuts elsewhere is still cut in the first one as it was there."""
+    memory = engine(RENT)
+    opening = message("user", f"{RENT}\n\n{HEAT}\n\nWhy?")
+    first = call(memory, {"messages": [opening]}, rules, 0.0)
+    memory.documents.remember([HEAT])
+    call(memory, {"system": [{"text": "Another one."}], "messages": [opening]}, rules, 5.0)
+    later = call(memory, continued({"messages": [opening]}, "And then?"), rules, 10.0)
+    whole = prefixes(later.params)[-1]
+    assert [whole[: len(prefix)] for prefix in prefixes(first.params)[:-1]] == prefixes(first.params)[:-1]
+
+
+@every_family
+@pytest.mark.parametrize("place", ["system", "human"])
+def test_another_question_over_the_same_documents_has_the_same_prefix(rules: CacheRules, place: str) -> None:
+    """The point after the documents stands at the same place, on the same digest, for every question."""
+    mind = engine()
+    digests = set()
+    for number, question in enumerate(["Who pays the rent?", "Is a cat small?", "When is it warm?"]):
+        context = f"Use these:\n\n{RENT}\n\n{HEAT}\n\nQuestion: "
+        params: Params = (
+            {"system": [{"text": context}], "messages": [message("user", question)]}
+            if place == "system"
+            else {"messages": [message("user", context + question)]}
+        )
+        turn = call(mind, params, rules, number * 10.0)
+        digests.add(turn.placed[0].boundary.digest)
+        assert turn.points == (f"{'system' if place == 'system' else 'messages.0.content'}.1",)
+    assert len(digests) == 1
+
+
+@every_family
+def test_a_question_that_comes_once_gets_no_point_after_it(rules: CacheRules) -> None:
+    """Without tools and without earlier turns nothing follows a question, so nothing is written after it."""
+    params: Params = {"system": [{"text": LEAD * 4}], "messages": [message("user", "Long question. " * 900)]}
+    turn = engine().begin(params, target(rules), 0.0)
+    assert turn.points == ("system.1",)
+    assert [each.path for each in turn.plan.skipped] == ["messages.0.content.0"]
+
+
+@every_family
+def test_a_forced_answer_gets_no_point_after_the_question(rules: CacheRules) -> None:
+    """A forced tool choice, as structured output uses it, ends with the answer."""
+    params: Params = {
+        "messages": [message("user", "Long text to sort. " * 900)],
+        "toolConfig": {
+            "tools": [{"toolSpec": {"name": "sort", "inputSchema": {"json": {}}}}],
+            "toolChoice": {"any": {}},
+        },
+    }
+    assert not engine().begin(params, target(rules), 0.0).points
+
+
+@every_family
+def test_the_end_of_a_conversation_is_cached_for_its_next_turn(rules: CacheRules) -> None:
+    """From the second turn on a point stands at the end, and the next turn keeps it."""
+    mind = engine()
+    params: Params = {"messages": [message("user", "Tell me a very long story. " * 500)]}
+    call(mind, params, rules, 0.0)
+    params = continued(params, "And then?")
+    second = call(mind, params, rules, 10.0)
+    third = call(mind, continued(params, "And in the end?"), rules, 20.0)
+    assert "messages.2.content.1" in second.points
+    assert {"messages.2.content.1", "messages.4.content.1"} <= set(third.points)
+
+
+def test_a_tool_loop_is_cached_after_each_result() -> None:
+    """On Claude the newest tool results get a point: the loop sends them again at once."""
+    params: Params = {
+        "messages": [
+            message("user", "Look it up."),
+            {"role": "assistant", "content": [{"toolUse": {"toolUseId": "1", "name": "t", "input": {}}}]},
+            {"role": "user", "content": [{"toolResult": {"toolUseId": "1", "content": [{"text": RENT}]}}]},
+        ],
+        "toolConfig": {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {}}}}]},
+    }
+    mind = engine()
+    call(mind, {**params, "messages": params["messages"][:1]}, RULES["anthropic.claude-sonnet-5"], 0.0)
+    turn = mind.begin(params, target(RULES["anthropic.claude-sonnet-5"]), 1.0)
+    assert turn.points == ("messages.2.content.1",)
+    nova = mind.begin(params, target(RULES["amazon.nova-lite-v1:0"]), 1.0)
+    assert nova.points == ()
