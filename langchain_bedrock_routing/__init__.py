@@ -1,0 +1,26 @@
+"""LangChain for Amazon Bedrock prompt routers: pay for each document once, and know which model answered.
+
+Importing this package lets it see which documents LangChain's retrievers return, so that existing chains are
+cached without a change; their texts stay in this process.
+"""
+
+from bedrock_routing import CachePolicy, MissingExtraError
+
+try:
+    import langchain_aws as _  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError("langchain_bedrock_routing", "langchain") from error
+
+from langchain_bedrock_routing.callbacks import BedrockRoutingCallbackHandler, routing_usage, watch_retrievers
+from langchain_bedrock_routing.chat_model import ChatBedrockRouter
+from langchain_bedrock_routing.retriever import CachedDocumentsRetriever
+
+__all__ = [
+    "BedrockRoutingCallbackHandler",
+    "CachePolicy",
+    "CachedDocumentsRetriever",
+    "ChatBedrockRouter",
+    "routing_usage",
+]
+
+watch_retrievers()

@@ -1,0 +1,152 @@
+"""The chat model as it is configured: its settings, its clients, and how it is copied and stored."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Self, cast
+
+from langchain_aws import ChatBedrockConverse
+from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import override
+
+from bedrock_routing import CachePolicy, ConfigurationError, RoutedClient
+from langchain_bedrock_routing.behind import read_model
+from langchain_bedrock_routing.clients import ClientSettings, add_headers
+
+__all__ = ["ConfiguredConverse"]
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    """Return the versions that each trace carries; a checkout that is not installed has none."""
+    found: dict[str, str] = {}
+    for package in ("langchain-aws", "bedrock-routing"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+class ConfiguredConverse(ChatBedrockConverse):
+    """Be a Converse model that at construction only reads its model string: no client, no network."""
+
+    cache: Any = Field(default=None, exclude=True)
+    """LangChain's cache of whole answers. A `CachePolicy` or a bool given here goes to `prompt_cache`."""
+
+    prompt_cache: CachePolicy | bool = True
+    """Where cache points are placed; `False`: nowhere."""
+
+    router_models: list[str] | None = None
+    """The models behind the router, for callers who may not ask `bedrock:GetPromptRouter`."""
+
+    max_concurrency: int = Field(default=256, ge=1)
+    """How many async calls, and as many streams, run at once in this process; more wait for their turn."""
+
+    _given_client: Any = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, values: Any) -> Any:
+        """Take `router` for `model`, and what `cache` says about cache points for `prompt_cache`."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(cast("dict[str, Any]", values))
+        router = values.pop("router", None)
+        if router is not None:
+            model = values.get("model") or values.get("model_id") or router
+            if model != router:
+                raise ConfigurationError(
+                    f"model={model!r} and router={router!r} say the same thing: give one"
+                )
+            values.setdefault("model", router)
+        cache = values.get("cache")
+        if isinstance(cache, CachePolicy | bool | dict):
+            values.setdefault("prompt_cache", cache)
+            values["cache"] = False if cache is False else None
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    @override
+    def set_disable_streaming(cls, values: Any) -> Any:
+        """Leave streaming on: what cannot be streamed is known when a call is made."""
+        return values
+
+    @model_validator(mode="after")
+    @override
+    def validate_environment(self) -> Self:
+        """Check the settings and prepare clients that are made at their first use."""
+        if self.guard_last_turn_only and not self.guardrail_config:
+            raise ConfigurationError("guard_last_turn_only=True needs guardrail_config")
+        self._given_client = self.client
+        self.client = self._routed()
+        if self._known_offline:
+            self._validate_nova_reasoning_config()
+            if self.reasoning_effort is not None:
+                effort = self._reasoning_effort_fields(self.reasoning_effort)
+                own = self.additional_model_request_fields or {}
+                self.additional_model_request_fields = {**effort, **own}
+        for package, its_version in _versions().items():
+            self._add_version(package, its_version)
+        return self
+
+    @property
+    def _known_offline(self) -> bool:
+        """Tell whether the settings alone say which model answers."""
+        return bool(self.base_model_id or read_model(self.model_id).models)
+
+    def _routed(self) -> RoutedClient:
+        given = self._given_client
+        if isinstance(given, RoutedClient):
+            return given
+        if given is not None and self.default_headers:
+            add_headers(given, self.default_headers)
+        settings = self._client_settings()
+        return RoutedClient(
+            given or settings.maker("bedrock-runtime"),
+            model=self.model_id,
+            control=self.bedrock_client or settings.maker("bedrock"),
+            cache=self.prompt_cache,
+            models=self.router_models,
+        )
+
+    def _client_settings(self) -> ClientSettings:
+        given = self._given_client
+        return ClientSettings(
+            region_name=self.region_name,
+            other_region=given.meta.region_name if given is not None else read_model(self.model_id).region,
+            endpoint_url=self.endpoint_url,
+            credentials_profile_name=self.credentials_profile_name,
+            aws_access_key_id=self.aws_access_key_id,
+            aws_secret_access_key=self.aws_secret_access_key,
+            aws_session_token=self.aws_session_token,
+            api_key=self.bedrock_api_key,
+            config=self._get_effective_config(),
+            headers=self.default_headers,
+            max_connections=self.max_concurrency,
+        )
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "client": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.client = self._routed()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        shared = {id(each): each for each in (self.client, self.bedrock_client, self._given_client)}
+        return super().__deepcopy__({**(memo or {}), **shared})
+
+    @classmethod
+    @override
+    def get_lc_namespace(cls) -> list[str]:
+        return ["langchain_bedrock_routing"]
+
+    @property
+    @override
+    def lc_attributes(self) -> dict[str, Any]:
+        policy = self.prompt_cache
+        return {"prompt_cache": policy if isinstance(policy, bool) else asdict(policy)}

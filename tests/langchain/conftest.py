@@ -1,0 +1,48 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain_support import NOVA
+
+from bedrock_local import FixedAnswer, LocalBedrock
+from bedrock_routing.documents import process_memory
+from langchain_bedrock_routing import ChatBedrockRouter
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give boto3 credentials that no service knows, and nothing of the machine's own settings."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True)
+def _no_remembered_documents() -> None:
+    """Let no test find documents that another one retrieved."""
+    process_memory().clear()
+
+
+@pytest.fixture
+def bedrock() -> Iterator[LocalBedrock]:
+    with LocalBedrock(answers=FixedAnswer()) as local:
+        yield local
+
+
+@pytest.fixture
+def custom_arn(bedrock: LocalBedrock) -> str:
+    """Return the ARN of a router that says nothing about its models."""
+    return bedrock.create_router("team-router", NOVA)
+
+
+@pytest.fixture
+def make_llm(bedrock: LocalBedrock) -> Callable[..., ChatBedrockRouter]:
+    def make(model: str = "amazon.nova:1", **settings: Any) -> ChatBedrockRouter:
+        return ChatBedrockRouter(
+            model=model, **{"region_name": "us-east-1", "endpoint_url": bedrock.endpoint_url, **settings}
+        )
+
+    return make

@@ -1,0 +1,243 @@
+"""Async calls: on threads of our own, many at once, ended when their reader leaves."""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from typing import Any, cast
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+
+from bedrock_local import Fault, FixedAnswer, LocalBedrock, Pace
+from bedrock_routing import IncompleteStreamError
+from langchain_bedrock_routing import ChatBedrockRouter, routing_usage
+from langchain_bedrock_routing.concurrency import Threads
+
+Make = Callable[..., ChatBedrockRouter]
+FLAG: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
+
+
+@pytest.fixture
+def no_default_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whatever uses the event loop's own executor fail."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the event loop's default executor was used")
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "run_in_executor", refuse)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; a hang is an error."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def nothing() -> None:
+    """Interrupt nothing."""
+
+
+@pytest.mark.usefixtures("no_default_executor")
+async def test_calls_use_threads_of_our_own(make_llm: Make) -> None:
+    """Neither calls nor streams nor batches need the event loop's executor."""
+    llm = make_llm()
+    await llm.ainvoke("Hello")
+    await llm.abatch(["Hello", "Good evening"])
+    assert [chunk async for chunk in llm.astream("Hello")]
+
+
+async def test_many_calls_run_at_once(make_llm: Make) -> None:
+    """Far more calls run at once than an event loop's executor has threads."""
+    together = threading.Barrier(60, timeout=20)
+
+    class Meet(FixedAnswer):
+        def reply(self, prompt: Any) -> Any:
+            together.wait()
+            return super().reply(prompt)
+
+    with LocalBedrock(answers=Meet()) as bedrock:
+        llm = make_llm(endpoint_url=bedrock.endpoint_url)
+        answers = await asyncio.gather(*(llm.ainvoke("Hello") for _ in range(60)))
+    assert len(answers) == 60
+
+
+async def test_a_bound_is_kept(make_llm: Make) -> None:
+    """max_concurrency bounds the calls at once; the others wait for their turn."""
+    running, most, lock = 0, 0, threading.Lock()
+
+    class Count(FixedAnswer):
+        def reply(self, prompt: Any) -> Any:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.02)
+            with lock:
+                running -= 1
+            return super().reply(prompt)
+
+    with LocalBedrock(answers=Count()) as bedrock:
+        llm = make_llm(endpoint_url=bedrock.endpoint_url, max_concurrency=3)
+        answers = await asyncio.gather(*(llm.ainvoke("Hello") for _ in range(12)))
+    assert len(answers) == 12
+    assert most == 3
+
+
+def test_a_batch_runs_at_once(make_llm: Make) -> None:
+    """Batch is bounded by max_concurrency, not by a handful of threads."""
+    together = threading.Barrier(50, timeout=20)
+
+    class Meet(FixedAnswer):
+        def reply(self, prompt: Any) -> Any:
+            together.wait()
+            return super().reply(prompt)
+
+    with LocalBedrock(answers=Meet()) as bedrock:
+        assert len(make_llm(endpoint_url=bedrock.endpoint_url).batch(["Hello"] * 50)) == 50
+
+
+async def test_context_variables_travel(make_llm: Make) -> None:
+    """Calls and streams see the caller's context variables."""
+    seen: list[str] = []
+    llm = make_llm()
+    llm.client.meta.events.register("before-send.bedrock-runtime", lambda **_: seen.append(FLAG.get()))
+    FLAG.set("mine")
+    await llm.ainvoke("Hello")
+    assert [chunk async for chunk in llm.astream("Hello")]
+    assert seen == ["mine", "mine"]
+
+
+async def test_errors_travel(make_llm: Make, bedrock: LocalBedrock) -> None:
+    """What goes wrong on a thread is raised where the caller waits."""
+    llm = make_llm(max_retries=0)
+    bedrock.fail(Fault.throttling(), operation="Converse")
+    with pytest.raises(llm.client.exceptions.ThrottlingException):
+        await llm.ainvoke("Hello")
+    bedrock.fail(Fault.cut())
+    with pytest.raises(IncompleteStreamError):
+        [chunk async for chunk in llm.astream("Hello")]
+
+
+async def test_tokens_reach_async_callbacks(make_llm: Make) -> None:
+    """Streaming inside ainvoke tells callbacks each token."""
+
+    class Tokens(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.text = ""
+
+        def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+            self.text += chunk.text if chunk else ""
+
+    tokens = Tokens()
+    answer = await make_llm(streaming=True).ainvoke("Hello", {"callbacks": [tokens]})
+    assert tokens.text == answer.text == "This is a fixed answer."
+
+
+@pytest.fixture
+def slow() -> Iterator[LocalBedrock]:
+    """Serve a model that starts at once and then takes a minute for each piece of its answer."""
+    with LocalBedrock(answers=FixedAnswer(), pace=Pace(output_tokens_per_second=1 / 60)) as bedrock:
+        yield bedrock
+
+
+async def test_a_stream_that_is_closed_ends(make_llm: Make, slow: LocalBedrock) -> None:
+    """Closing a stream ends the HTTP stream at once, although its next event is a minute away."""
+    with routing_usage() as usage:
+        stream = make_llm(endpoint_url=slow.endpoint_url).astream("Hello")
+        await anext(stream)
+        await cast("AsyncGenerator[Any]", stream).aclose()
+        await until(lambda: len(usage.receipts) == 1)
+    assert usage.receipts[0].complete is False
+
+
+async def test_a_stream_that_is_cancelled_ends(make_llm: Make, slow: LocalBedrock) -> None:
+    """Cancelling the task that reads a stream ends the HTTP stream at once."""
+    started = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in make_llm(endpoint_url=slow.endpoint_url).astream("Hello"):
+            started.set()
+
+    with routing_usage() as usage:
+        reading = asyncio.create_task(read())
+        await started.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await until(lambda: len(usage.receipts) == 1)
+    assert usage.receipts[0].complete is False
+
+
+async def test_a_thread_waits_for_its_reader() -> None:
+    """A generator runs ahead of its reader by a bounded number of items, and none is lost."""
+    made: list[int] = []
+
+    def count() -> Generator[int]:
+        for number in range(1_000):
+            made.append(number)
+            yield number
+
+    items = Threads(1).iterate(count, interrupt=nothing)
+    first = await anext(items)
+    await asyncio.sleep(0.1)
+    assert len(made) < 500
+    assert [first, *[item async for item in items]] == list(range(1_000))
+
+
+async def test_a_generator_is_closed_by_its_own_thread() -> None:
+    """Leaving early interrupts the generator, which its own thread then closes."""
+    woken, closed = threading.Event(), []
+
+    def wait() -> Generator[int]:
+        try:
+            yield 1
+            woken.wait(20)
+            yield 2
+        finally:
+            closed.append(threading.current_thread().name)
+
+    items = Threads(1).iterate(wait, interrupt=woken.set)
+    assert await anext(items) == 1
+    await items.aclose()
+    await until(lambda: len(closed) == 1)
+    assert closed[0].startswith("bedrock-routing-stream")
+
+
+async def test_a_stream_that_never_ran_is_never_made() -> None:
+    """A stream whose reader leaves while it waits for a thread is not opened at all."""
+    free, made = threading.Event(), []
+    pool = Threads(1)
+
+    def occupy() -> Generator[int]:
+        free.wait(20)
+        yield 1
+
+    def make() -> Generator[int]:
+        made.append(1)
+        yield 1
+
+    first = asyncio.create_task(anext(pool.iterate(occupy, interrupt=free.set)))
+    waiting = asyncio.create_task(anext(pool.iterate(make, interrupt=nothing)))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    free.set()
+    assert await first == 1
+    assert made == []
+
+
+async def test_an_exception_ends_the_items() -> None:
+    """Items that came before an exception are read first."""
+
+    def fail() -> Generator[int]:
+        yield 1
+        raise LookupError("no more")
+
+    items = Threads(1).iterate(fail, interrupt=nothing)
+    assert await anext(items) == 1
+    with pytest.raises(LookupError, match="no more"):
+        await anext(items)
