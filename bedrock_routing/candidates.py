@@ -16,7 +16,16 @@ from bedrock_routing.documents import Span
 from bedrock_routing.policy import CachePolicy
 from bedrock_routing.request import Block, member
 
-__all__ = ["Candidate", "Cuts", "Documents", "Found", "find_candidates", "locate_documents", "searchable"]
+__all__ = [
+    "Candidate",
+    "Cuts",
+    "Documents",
+    "Found",
+    "find_candidates",
+    "locate_documents",
+    "of_last_list",
+    "searchable",
+]
 
 CHANCE: Mapping[str, float] = {
     "tools": 0.9,
@@ -63,7 +72,7 @@ class Found:
 
 
 Documents = tuple[Found, ...]
-"""The documents of one list (the system prompt, or one message), in order."""
+"""Documents in the order in which they stand in the prompt."""
 
 
 def searchable(blocks: Sequence[Block]) -> tuple[int, ...]:
@@ -82,17 +91,21 @@ def searchable(blocks: Sequence[Block]) -> tuple[int, ...]:
 def locate_documents(
     blocks: Sequence[Block], where: Sequence[int], find: Callable[[str], tuple[Span, ...]]
 ) -> Documents:
-    """Return the documents of the last of the lists, among the given blocks, that holds any."""
+    """Return the documents in the given blocks, in order."""
     found: list[Found] = []
-    for index in reversed(where):
+    for index in where:
         block = blocks[index]
-        if found and _list_of(block) != _list_of(blocks[found[0].block]):
-            break
         if block.kind in _DOCUMENT_KINDS:
             found.append(Found(block=index))
         elif block.kind == "text":
-            found += [Found(block=index, span=span) for span in reversed(find(block.value))]
-    return tuple(reversed(found))
+            found += [Found(block=index, span=span) for span in find(block.value)]
+    return tuple(found)
+
+
+def of_last_list(blocks: Sequence[Block], documents: Documents) -> Documents:
+    """Return the documents of the last list that holds any: the system prompt, or one message."""
+    last = _list_of(blocks[documents[-1].block]) if documents else None
+    return tuple(each for each in documents if _list_of(blocks[each.block]) == last)
 
 
 def _list_of(block: Block) -> tuple[str, int | None]:

@@ -6,6 +6,7 @@ framework that takes a client. One seam: both framework packages call this and n
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import time
@@ -28,8 +29,8 @@ from bedrock_routing.notes import annotated, error_code, error_message
 from bedrock_routing.planning import Skipped
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.receipt import KEY, Receipt
-from bedrock_routing.request import member
-from bedrock_routing.routers import RouterDirectory
+from bedrock_routing.request import member, sequence
+from bedrock_routing.routers import RouterDirectory, credentials_of, scope_of
 from bedrock_routing.rules import read_refusal
 from bedrock_routing.state import CacheState
 from bedrock_routing.streams import RoutedStream
@@ -161,7 +162,8 @@ class RoutedClient:
         try:
             target = self.target(params.get("modelId"))
         except (ClientError, BotoCoreError) as error:
-            raise annotated(error, None, self._catalog) from error.__cause__
+            annotated(error, None, self._catalog)
+            raise
         engine = self._engine()
         self._warn(target, request)
         try:
@@ -186,7 +188,10 @@ class RoutedClient:
         try:
             return method(modelId=turn.target.arn, **turn.params)
         except (ClientError, BotoCoreError) as error:
-            raise annotated(error, turn.target, self._catalog) from error.__cause__
+            explained = annotated(error, turn.target, self._catalog)
+            if explained is error:
+                raise
+            raise explained from error
 
     def _without_refused(self, turn: Turn, error: Exception) -> Turn | None:
         """Return the same call without cache points, where they are what the service refused."""
@@ -207,8 +212,7 @@ class RoutedClient:
 
     def _scope(self) -> str:
         if self._scope_name is None:
-            meta = self._client.get().meta
-            self._scope_name = f"{meta.endpoint_url} {meta.region_name}"
+            self._scope_name = scope_of(self._client.get())
         return self._scope_name
 
     def _make_control(self) -> Any:
@@ -218,7 +222,7 @@ class RoutedClient:
             None if meta.endpoint_url.partition("//")[2].startswith("bedrock-runtime") else meta.endpoint_url
         )
         session_type: Any = boto3.Session
-        return session_type(**_same_credentials(self._client.get())).client(
+        return session_type(**credentials_of(self._client.get())).client(
             "bedrock", region_name=meta.region_name, endpoint_url=own, config=_CONTROL_CONFIG
         )
 
@@ -239,22 +243,6 @@ class RoutedClient:
             raise ConfigurationError(f"{message} Set on_unsupported='ignore' to call it without.")
         if policy.on_unsupported == "warn":
             _warn_once(f"unsupported {target.arn}", message)
-
-
-def _same_credentials(client: Any) -> dict[str, str | None]:
-    """Return the credentials that a boto3 client was made with, so that both planes are the same account.
-
-    boto3 has no public way to ask; where the private one is gone, the default chain serves.
-    """
-    credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
-    frozen = credentials.get_frozen_credentials() if hasattr(credentials, "get_frozen_credentials") else None
-    if frozen is None:
-        return {}
-    return {
-        "aws_access_key_id": frozen.access_key,
-        "aws_secret_access_key": frozen.secret_key,
-        "aws_session_token": frozen.token,
-    }
 
 
 class _Lazy:
@@ -283,11 +271,19 @@ def _warn_once(key: str, message: str) -> None:
         first = key not in _warned
         _warned.add(key)
     if first:
-        warnings.warn(message, UserWarning, stacklevel=5)
+        warnings.warn(message, UserWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Return the stack level of the first frame outside this package, as `warnings.warn` counts."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("bedrock_routing"):
+        level, frame = level + 1, frame.f_back
+    return level - 1
 
 
 def _last_text(request: Mapping[str, Any]) -> str:
     """Return the text of the last message, which is what a router judges."""
-    messages = request.get("messages") or ()
-    content = member(messages[-1], "content") if messages else ()
-    return " ".join(text for block in content or () if isinstance(text := member(block, "text"), str))
+    last = sequence(request.get("messages"))[-1:]
+    blocks = [block for message in last for block in sequence(member(message, "content"))]
+    return " ".join(text for block in blocks if isinstance(text := member(block, "text"), str))

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bedrock_routing.arns import ModelRef, parse_invoked
-from bedrock_routing.candidates import Cuts, Documents, find_candidates, locate_documents, searchable
+from bedrock_routing.candidates import (
+    Cuts,
+    Documents,
+    find_candidates,
+    locate_documents,
+    of_last_list,
+    searchable,
+)
 from bedrock_routing.catalog import CacheRules, Common, Section, Ttl
 from bedrock_routing.documents import DocumentMemory
 from bedrock_routing.placing import Placed, close_ttls, hand_placed, place, without_points
@@ -116,7 +123,8 @@ class Engine:
         ttl: Ttl = policy.ttl if policy.ttl in rules.ttls else rules.ttls[0]
         digester = Digester(params)
         this_turn = searchable(blocks)
-        documents = locate_documents(blocks, this_turn, self.documents.find)
+        everywhere = locate_documents(blocks, this_turn, self.documents.find)
+        documents = of_last_list(blocks, everywhere)
         old_cuts = self._old_cuts(blocks)
         known = Known(
             warm=lambda digest, lifetime: self.state.is_warm(target.cache_keys, digest, lifetime, now),
@@ -149,7 +157,7 @@ class Engine:
             points=close_ttls(plan.points),
             skipped=(*dropped, *plan.skipped),
             passed=(*plan.passed, *heads),
-            cuts={**{index: () for index in this_turn if blocks[index].kind == "text"}, **plan.cuts},
+            cuts={**{each.block: () for each in everywhere if each.span}, **plan.cuts},
         )
 
     def _old_cuts(self, blocks: Sequence[Block]) -> Cuts:

@@ -26,7 +26,24 @@ __all__ = [
 
 
 class BedrockRoutingError(Exception):
-    """Be the base of every error that this project raises itself."""
+    """Be the base of every error that this project raises itself; all of them can be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._pickled_as(), self.args, dict(self.__dict__))
+
+    @classmethod
+    def _pickled_as(cls) -> type[BedrockRoutingError]:
+        """Return the class to read the error back as."""
+        return cls
+
+
+def _again(
+    kind: type[BedrockRoutingError], args: tuple[Any, ...], state: dict[str, Any]
+) -> BedrockRoutingError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(BedrockRoutingError, ValueError):
@@ -55,6 +72,11 @@ class RetiredModelError(BedrockRoutingError, LookupError):
         self.router_arn = router_arn
         self.retired = tuple(retired)
         super().__init__(message)
+
+    @classmethod
+    def _pickled_as(cls) -> type[BedrockRoutingError]:
+        """Leave botocore's half behind: its classes are made per client and cannot be found again."""
+        return RetiredModelError
 
 
 class IncompleteStreamError(BedrockRoutingError, ConnectionError):

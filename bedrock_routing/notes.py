@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 
-from bedrock_routing.catalog import Catalog
+from bedrock_routing.catalog import Catalog, ModelFacts
 from bedrock_routing.engine import Target
 from bedrock_routing.errors import RetiredModelError
 from bedrock_routing.request import member
 
 __all__ = ["annotated", "error_code", "error_message"]
 
+_OUT_OF_SERVICE = re.compile(r"end of its life|marked by provider as Legacy")
 _NOTES = {
     "AccessDeniedException": "A call through a prompt router needs bedrock:InvokeModel (and "
     "bedrock:InvokeModelWithResponseStream for streams) on the router's ARN and on every model behind it.",
@@ -59,14 +61,10 @@ def _retired(error: ClientError, target: Target, catalog: Catalog) -> Exception:
     """Say which model behind a router is gone; stays catchable as the service's own error too."""
     facts = [each for model in target.models if (each := catalog.find(model))]
     gone = [each for each in facts if each.retired]
-    if gone:
-        named = "; ".join(
-            each.id
-            + (f" reached its end of life on {each.end_of_life}" if each.end_of_life else " is retired")
-            for each in gone
-        )
-    else:
-        named = "one of " + (", ".join(each.raw for each in target.models) or "models that are not known")
+    if not gone and not _OUT_OF_SERVICE.search(error_message(error)):
+        error.add_note(_NOTES["ResourceNotFoundException"])
+        return error
+    named = "; ".join(_end_of(each) for each in gone) or f"one of {_list(target)}"
     message = (
         f"The prompt router {target.arn} lists as AVAILABLE, but a model behind it is gone: {named}. "
         f"The service said: {error_message(error)} Use a router over current models, such as 'amazon.nova:1'."
@@ -75,5 +73,13 @@ def _retired(error: ClientError, target: Target, catalog: Catalog) -> Exception:
     combined = kind(message, router_arn=target.arn, retired=[each.id for each in gone])
     combined.response = error.response
     combined.operation_name = error.operation_name
-    combined.__cause__ = error
     return combined
+
+
+def _end_of(facts: ModelFacts) -> str:
+    date = facts.end_of_life
+    return f"{facts.id} reached its end of life on {date}" if date else f"{facts.id} is retired"
+
+
+def _list(target: Target) -> str:
+    return ", ".join(each.raw for each in target.models) or "those it may invoke"

@@ -15,7 +15,17 @@ from xxhash import xxh3_128, xxh3_128_digest, xxh3_128_hexdigest
 
 from bedrock_routing.catalog import Section
 
-__all__ = ["Block", "Digester", "member", "most_tokens", "path_of", "read_blocks", "text_digest", "tokens_of"]
+__all__ = [
+    "Block",
+    "Digester",
+    "member",
+    "most_tokens",
+    "path_of",
+    "read_blocks",
+    "sequence",
+    "text_digest",
+    "tokens_of",
+]
 
 Wire = Mapping[str, Any]
 
@@ -59,29 +69,35 @@ def member(value: object, key: str) -> Any:
     return cast("Wire", value).get(key) if isinstance(value, Mapping) else None
 
 
+def sequence(value: object) -> Sequence[Any]:
+    """Return a list or tuple as it is, else nothing: wrong shapes are botocore's to refuse."""
+    return cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
+
+
 def read_blocks(params: Wire) -> tuple[Block, ...]:
     """Return all blocks of a Converse request in prompt order; what has an unknown shape is passed over."""
     return tuple(_blocks(params))
 
 
 def _blocks(params: Wire) -> Iterator[Block]:
-    yield from _list("tools", member(params.get("toolConfig"), "tools") or (), None, None)
-    yield from _list("system", params.get("system") or (), None, None)
-    for number, message in enumerate(params.get("messages") or ()):
-        yield from _list("messages", message.get("content") or (), number, message.get("role"))
+    yield from _list("tools", member(params.get("toolConfig"), "tools"), None, None)
+    yield from _list("system", params.get("system"), None, None)
+    for number, message in enumerate(sequence(params.get("messages"))):
+        yield from _list("messages", member(message, "content"), number, member(message, "role"))
 
 
-def _list(section: Section, items: Sequence[Wire], message: int | None, role: str | None) -> Iterator[Block]:
-    for index, raw in enumerate(items):
-        kind = next(iter(raw), "")
+def _list(section: Section, items: object, message: int | None, role: str | None) -> Iterator[Block]:
+    for index, raw in enumerate(sequence(items)):
+        wire = cast("Wire", raw)
+        kind = str(next(iter(wire), "")) if isinstance(raw, Mapping) else ""
         yield Block(
             section=section,
             index=index,
             message=message,
             role=role,
             kind=kind,
-            value=raw.get(kind),
-            raw=raw,
+            value=member(wire, kind),
+            raw=wire,
         )
 
 

@@ -25,6 +25,7 @@ _LONGEST_DESCRIPTION = 200
 _HIGHEST_DIFFERENCE = 100
 _STEP = 5
 _MODELS = 2
+_PARTITIONS = {"us-gov-": "aws-us-gov", "cn-": "aws-cn", "us-isob-": "aws-iso-b", "us-iso-": "aws-iso"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +104,16 @@ def _wrong_models(spec: RouterSpec, refs: Sequence[ModelRef]) -> str | None:
 
 def _wrong_pair(refs: Sequence[ModelRef], catalog: Catalog) -> str | None:
     facts = [each for ref in refs if (each := catalog.find(ref))]
-    if gone := [each.id for each in facts if each.retired]:
-        return f"{gone[0]} has reached its end of life"
     if never := [each.id for each in facts if not each.routable]:
         can = ", ".join(each.id for each in catalog.models if each.routable and not each.retired)
         return f"{never[0]} cannot be routed; routable today: {can}"
+    if gone := [each.id for each in facts if each.retired]:
+        return f"{gone[0]} has reached its end of life"
     return None
+
+
+def _partition(region: str) -> str:
+    return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
 def _arn(model: str, region: str | None) -> str:
@@ -116,7 +121,7 @@ def _arn(model: str, region: str | None) -> str:
     if ref.is_arn:
         return ref.raw
     if ref.kind == "model" and region:
-        return f"arn:aws:bedrock:{region}::foundation-model/{ref.name}"
+        return f"arn:{_partition(region)}:bedrock:{region}::foundation-model/{ref.name}"
     raise ConfigurationError(
         f"give the inference profile {model!r} by its ARN: it carries the account number"
     )

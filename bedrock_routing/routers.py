@@ -13,12 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from botocore.exceptions import (
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import ClientError, HTTPClientError
 
 from bedrock_routing.arns import ModelRef, parse
 from bedrock_routing.catalog import Catalog
@@ -32,13 +27,7 @@ __all__ = ["RouterDirectory", "RouterInfo"]
 RouterType = Literal["custom", "default"]
 
 _NOT_ALLOWED = frozenset({"AccessDeniedException", "UnrecognizedClientException", "UnauthorizedException"})
-_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError, ReadTimeoutError)
 _PAGE = 100
-
-_resolved: dict[
-    tuple[str, str, tuple[str, ...]], Future[tuple[ModelRef, tuple[ModelRef, ...], str | None]]
-] = {}
-_resolving = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +68,22 @@ class RouterInfo:
         return tuple(each.id for each in facts if each is not None and each.retired)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """Say what stands behind a model string."""
+
+    ref: ModelRef
+    models: tuple[ModelRef, ...]
+    why: str | None = None
+    """Why the service could not say it."""
+    lasting: bool = True
+    """Whether a later call need not ask again."""
+
+
+_resolved: dict[tuple[str, str, tuple[str, ...]], Future[Behind]] = {}
+_resolving = threading.Lock()
+
+
 class RouterDirectory:
     """Find out what a model string stands for, through a boto3 `bedrock` client.
 
@@ -91,7 +96,7 @@ class RouterDirectory:
         control: Any,
         *,
         catalog: Catalog | None = None,
-        scope: str = "",
+        scope: str | None = None,
     ) -> None:
         self._control: Callable[[], Any] = control if callable(control) else lambda: control
         self.catalog = catalog or Catalog.default()
@@ -158,7 +163,7 @@ class RouterDirectory:
         arn = ref.raw if ref.is_arn else self.find(router).arn
         self._control().delete_prompt_router(promptRouterArn=arn)
         with _resolving:
-            for key in [key for key in _resolved if key[0] == self._scope and key[1] in (router, arn)]:
+            for key in [key for key, behind in _resolved.items() if _stands_for(behind, arn)]:
                 del _resolved[key]
         self._targets.clear()
 
@@ -169,9 +174,13 @@ class RouterDirectory:
         network is asked once per process, scope and string, however many threads ask at once.
         """
         key = (model, tuple(models))
-        if key not in self._targets:
-            self._targets[key] = self.target(*self._once(*key))
-        return self._targets[key]
+        target = self._targets.get(key)
+        if target is None:
+            behind = self._once(*key)
+            target = self.target(behind.ref, behind.models, behind.why)
+            if behind.lasting:
+                self._targets[key] = target
+        return target
 
     def target(self, ref: ModelRef, models: Sequence[ModelRef], why: str | None = None) -> Target:
         """Return a target for models that are known, or a reason why they are not."""
@@ -180,7 +189,9 @@ class RouterDirectory:
             common = type(common)(cache=None, tool_choice=(), why=why)
         return Target(ref=ref, models=tuple(models), common=common)
 
-    def _once(self, model: str, models: tuple[str, ...]) -> tuple[ModelRef, tuple[ModelRef, ...], str | None]:
+    def _once(self, model: str, models: tuple[str, ...]) -> Behind:
+        if self._scope is None:
+            self._scope = scope_of(self._control())
         key = (self._scope, model, models)
         with _resolving:
             future = _resolved.get(key)
@@ -189,45 +200,52 @@ class RouterDirectory:
                 future = _resolved[key] = Future()
         if mine:
             try:
-                future.set_result(self._look_up(parse(model), models))
+                behind = self._look_up(parse(model), models)
+                if not behind.lasting:
+                    self._forget(key)
+                future.set_result(behind)
             except BaseException as error:
-                with _resolving:
-                    _resolved.pop(key, None)
+                self._forget(key)
                 future.set_exception(error)
         return future.result()
 
-    def _look_up(
-        self, ref: ModelRef, models: Sequence[str]
-    ) -> tuple[ModelRef, tuple[ModelRef, ...], str | None]:
+    def _forget(self, key: tuple[str, str, tuple[str, ...]]) -> None:
+        with _resolving:
+            _resolved.pop(key, None)
+
+    def _look_up(self, ref: ModelRef, models: Sequence[str]) -> Behind:
         given = tuple(parse(each) for each in models)
         if ref.is_router and not ref.is_arn:
             info = self.find(ref.raw)
-            return parse(info.arn), info.models or given, None
+            return Behind(ref=parse(info.arn), models=info.models or given)
         if ref.is_router:
-            found, why = self._models(lambda: self.get(ref.raw).models, "bedrock:GetPromptRouter")
-            if not found and why:
-                found, _ = self._models(lambda: self._listed(ref.raw), "bedrock:ListPromptRouters")
-            return ref, found or given, why
+            behind = self._ask(ref, given, lambda: self.get(ref.raw).models, "bedrock:GetPromptRouter")
+            if behind.why is None or given:
+                return behind
+            listed = self._ask(ref, given, lambda: self._listed(ref.raw), "bedrock:ListPromptRouters")
+            return listed if listed.models else behind
         if ref.kind == "application-inference-profile":
-            found, why = self._models(lambda: self._behind_profile(ref.raw), "bedrock:GetInferenceProfile")
-            return ref, found or given, why
-        return ref, (ref,), None
+            return self._ask(ref, given, lambda: self._behind_profile(ref.raw), "bedrock:GetInferenceProfile")
+        return Behind(ref=ref, models=(ref,))
 
-    def _models(
-        self, ask: Callable[[], tuple[ModelRef, ...]], permission: str
-    ) -> tuple[tuple[ModelRef, ...], str | None]:
-        """Ask the service, or say why it could not be asked; other errors are the caller's to see."""
+    def _ask(
+        self,
+        ref: ModelRef,
+        given: tuple[ModelRef, ...],
+        ask: Callable[[], tuple[ModelRef, ...]],
+        permission: str,
+    ) -> Behind:
+        """Ask the service, or say why it could not be asked: a call by ARN does not depend on the answer."""
         try:
-            return ask(), None
+            return Behind(ref=ref, models=ask() or given)
         except ClientError as error:
-            if _code(error) not in _NOT_ALLOWED:
-                raise
-            return (), (
-                f"the models behind it are not known: {permission} is not allowed (give models=[...]; "
-                "otherwise they are learned from traces)"
-            )
-        except _UNREACHABLE:
-            return (), "the models behind it are not known: the control plane cannot be reached"
+            code = _code(error)
+            denied = code in _NOT_ALLOWED
+            why = f"{permission} is not allowed" if denied else f"{permission} failed with {code}"
+        except HTTPClientError:
+            denied, why = False, "the control plane cannot be reached"
+        why = f"the models behind it are not known: {why} (give their ids; else they are learned from traces)"
+        return Behind(ref=ref, models=given, why=why, lasting=denied)
 
     def _listed(self, arn: str) -> tuple[ModelRef, ...]:
         return next((info.models for info in self._pages(None) if info.arn == arn), ())
@@ -242,11 +260,37 @@ class RouterDirectory:
     def _names(self) -> list[str]:
         try:
             return [_shown(info) for info in self._pages(None)]
-        except (ClientError, *_UNREACHABLE):
+        except (ClientError, HTTPClientError):
             return []
 
     def _region(self) -> str:
         return str(self._control().meta.region_name)
+
+
+def scope_of(client: Any) -> str:
+    """Return what tells the endpoint, Region and account of a boto3 client apart."""
+    account = credentials_of(client).get("aws_access_key_id")
+    return f"{client.meta.endpoint_url} {client.meta.region_name} {account}"
+
+
+def credentials_of(client: Any) -> dict[str, str | None]:
+    """Return the credentials that a boto3 client was made with, as `boto3.Session` takes them.
+
+    boto3 has no public way to ask; where the private one is gone, the default chain serves.
+    """
+    credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
+    frozen = credentials.get_frozen_credentials() if hasattr(credentials, "get_frozen_credentials") else None
+    if frozen is None:
+        return {}
+    return {
+        "aws_access_key_id": frozen.access_key,
+        "aws_secret_access_key": frozen.secret_key,
+        "aws_session_token": frozen.token,
+    }
+
+
+def _stands_for(behind: Future[Behind], arn: str) -> bool:
+    return behind.done() and behind.exception() is None and behind.result().ref.raw == arn
 
 
 def _shown(info: RouterInfo) -> str:

@@ -126,7 +126,7 @@ class CacheState:
     def mark_answered(self, router: str, model: str) -> None:
         """Note which model a router invoked; used where the router's own description may not be read."""
         before = self._answered.get(router) or ()
-        if len(set(before)) < 2 and len(before) < _ENOUGH_ANSWERS:  # noqa: PLR2004 - a router has two models
+        if model not in before or len(before) < _ENOUGH_ANSWERS:
             self._answered.put(router, (*before, model))
 
     def answered(self, router: str) -> tuple[str, ...]:

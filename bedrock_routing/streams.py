@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
@@ -54,6 +55,15 @@ class RoutedStream:
         self._stream.close()
         self._record(complete=False)
 
+    def interrupt(self) -> None:
+        """Make a read that blocks in another thread return; that thread then closes the connection.
+
+        `close` would wait for that very read, so only the reading side of the socket is shut down. botocore
+        offers nothing for this, hence the look inside; where there is no socket any more, it does nothing.
+        """
+        with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
+            self._stream._raw_stream.shutdown()
+
     def _follow(self) -> Generator[Event]:
         try:
             for event in self._opened():
@@ -66,7 +76,10 @@ class RoutedStream:
             raise self._incomplete("its connection was cut") from error
         except Exception as error:
             self._record(complete=False)
-            raise self._explain(error) from error.__cause__
+            explained = self._explain(error)
+            if explained is error:
+                raise
+            raise explained from error
         if "stopReason" not in self._reply:
             raise self._incomplete("it has no messageStop event")
         if self.receipt is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -41,18 +40,7 @@ class Call:
         """Make the stream end: now, even while a thread waits for its next event, or once it is open."""
         self._interrupted = True
         if self._stream is not None:
-            _wake_reader(self._stream)
-
-
-def _wake_reader(stream: Any) -> None:
-    """Make a read of the stream that blocks in another thread return, which then closes the connection.
-
-    Closing it from here would wait for that very read, so only the reading side of the socket is shut down.
-    Neither the routed stream nor botocore offers that, hence the look inside.
-    """
-    response = getattr(getattr(stream, "_stream", None), "_raw_stream", None)
-    with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):  # it has ended
-        cast("Any", response).shutdown()
+            self._stream.interrupt()
 
 
 def copied(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

@@ -26,7 +26,7 @@ def notes(error: BaseException) -> str:
     return " ".join(getattr(error, "__notes__", []))
 
 
-def test_without_caching_a_request_goes_out_untouched(
+def test_without_caching_a_request_is_untouched(
     bedrock: LocalBedrock, connect: Connect, document: str
 ) -> None:
     """`cache=False` sends what was written, also the caller's own points, and still accounts."""
@@ -132,7 +132,7 @@ def test_the_model_of_a_call_goes_before_that_of_the_client(bedrock: LocalBedroc
 def test_a_model_without_caching_can_be_an_error(bedrock: LocalBedrock, connect: Connect) -> None:
     """`on_unsupported='raise'` stops the call and says which model and how to go on."""
     client = connect(bedrock, LLAMA, cache=CachePolicy(on_unsupported="raise"))
-    with pytest.raises(ConfigurationError, match="takes no cache points.*on_unsupported='ignore'"):
+    with pytest.raises(ConfigurationError, match="Set on_unsupported='ignore' to call it without"):
         client.converse(messages=[user()])
     assert bedrock.requests == []
 
@@ -177,9 +177,7 @@ def test_a_missing_region_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch) 
     assert "region_name=" in notes(caught.value)
 
 
-def test_missing_credentials_say_how_to_log_in(
-    bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_credentials_say_what_to_do(bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Botocore's own error carries a note that names the ways."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -209,3 +209,18 @@ def test_a_tool_loop_is_cached_after_each_result() -> None:
     assert turn.points == ("messages.2.content.1",)
     nova = mind.begin(params, target(RULES["amazon.nova-lite-v1:0"]), 1.0)
     assert nova.points == ()
+
+
+@every_family
+def test_a_prompt_seen_before_its_documents_were_known_is_still_cached(rules: CacheRules) -> None:
+    """Documents that are remembered only after the first call do not cost the prompt its point."""
+    mind = engine("x" * 40)
+    params: Params = {
+        "system": [{"text": f"{LEAD}\n{RENT}\nBe brief."}],
+        "messages": [message("user", "Why?")],
+    }
+    first = call(mind, params, rules, 0.0)
+    mind.documents.remember([RENT])
+    second = call(mind, params, rules, 10.0)
+    assert (first.points, second.points) == (("system.1",), ("system.1",))
+    assert prefixes(second.params) == prefixes(first.params)

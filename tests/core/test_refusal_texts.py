@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bedrock_routing.rules import ALL_SECTIONS, Refusal, read_refusal
+from bedrock_routing.rules import ALL_SECTIONS, read_refusal
 
 E1 = (
     "You invoked an unsupported model or your request did not allow prompt caching. "
@@ -56,7 +56,25 @@ REMOVE = "Please remove the invalid cache point and try again."
 )
 def test_every_known_refusal_is_recognised(code: str, message: str, sections: tuple[str, ...]) -> None:
     """Each documented text says that cache points were refused, and in which sections."""
-    assert read_refusal(code, message, ("system", "messages")) == Refusal(sections=sections, message=message)
+    refusal = read_refusal(code, message, ("system", "messages"))
+    assert refusal is not None
+    assert (refusal.sections, refusal.message) == (sections, message)
+
+
+@pytest.mark.parametrize(
+    ("message", "lasting"),
+    [
+        (E1, True),
+        (f"{MODEL}Malformed input request: #/toolConfig/tools/18: {KEY}", True),
+        (f"There is nothing available to cache. {REMOVE}", False),
+        (f"{MODEL}A maximum of 4 blocks with cache_control may be provided. Found 5.", False),
+    ],
+)
+def test_a_wrong_place_says_nothing_about_the_model(message: str, lasting: bool) -> None:
+    """What a model cannot do is believed for long, a point in a wrong place concerns its request only."""
+    refusal = read_refusal("ValidationException", message, ("system", "messages"))
+    assert refusal is not None
+    assert refusal.lasting is lasting
 
 
 @pytest.mark.parametrize(
