@@ -33,6 +33,7 @@ CHANCE: Mapping[str, float] = {
     "shared documents": 0.9,
     "documents": 0.6,
     "documents after the question": 0.1,
+    "after documents": 0.1,
     "history": 0.9,
     "loop": 0.85,
     "conversation": 0.7,
@@ -163,14 +164,22 @@ def _of(blocks: Sequence[Block], section: str) -> list[int]:
 
 
 def _system(blocks: Sequence[Block], documents: Documents) -> list[Candidate]:
-    """Return the end of the system prompt; where it holds documents, the end of what precedes them."""
+    """Return the end of the system prompt; where it holds documents, the end of what precedes them.
+
+    What follows the documents may change with every question, so the end then counts only if it is warm.
+    """
     if not documents or blocks[documents[0].block].section != "system":
         return _last_of(blocks, "system")
     first = documents[0]
     before = [index for index in _of(blocks, "system") if index < first.block]
+    chance = CHANCE["system"]
+    end = [
+        Candidate(block=each, kind="system", chance=CHANCE["after documents"])
+        for each in _of(blocks, "system")
+    ]
     if first.span is not None and first.span.start >= _LEAST_LEAD:
-        return [Candidate(block=first.block, offset=first.span.start, kind="system", chance=CHANCE["system"])]
-    return [Candidate(block=index, kind="system", chance=CHANCE["system"]) for index in before[-1:]]
+        return [Candidate(block=first.block, offset=first.span.start, kind="system", chance=chance), end[-1]]
+    return [*(Candidate(block=index, kind="system", chance=chance) for index in before[-1:]), end[-1]]
 
 
 def _documents(blocks: Sequence[Block], documents: Documents, shared: int) -> list[Candidate]:

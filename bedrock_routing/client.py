@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 
 from bedrock_routing.arns import parse
 from bedrock_routing.catalog import Catalog, Common
@@ -32,7 +32,7 @@ from bedrock_routing.receipt import KEY, Receipt
 from bedrock_routing.request import member, sequence
 from bedrock_routing.routers import RouterDirectory, credentials_of, scope_of
 from bedrock_routing.rules import read_refusal
-from bedrock_routing.state import CacheState
+from bedrock_routing.state import Bounded, CacheState
 from bedrock_routing.streams import RoutedStream
 
 __all__ = ["RoutedClient"]
@@ -42,7 +42,7 @@ logger = logging.getLogger("bedrock_routing")
 _CONTROL_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 """The control plane is asked once per process; where it cannot be reached, a call must not wait for it."""
 
-_states: dict[str, CacheState] = {}
+_states: Bounded[str, CacheState] = Bounded(64)
 _warned: set[str] = set()
 _lock = threading.Lock()
 
@@ -200,7 +200,8 @@ class RoutedClient:
 
     def _engine(self) -> Engine:
         if self._planner is None:
-            state = self._state or _shared_state(self._scope())
+            meta = self._client.get().meta
+            state = self._state or _shared_state(f"{meta.endpoint_url} {meta.region_name}")
             documents = process_memory()
             self._planner = Engine(cache=self._cache, prices=self._prices, state=state, documents=documents)
         return self._planner
@@ -221,8 +222,12 @@ class RoutedClient:
         own = (
             None if meta.endpoint_url.partition("//")[2].startswith("bedrock-runtime") else meta.endpoint_url
         )
-        session_type: Any = boto3.Session
-        return session_type(**credentials_of(self._client.get())).client(
+        session: Any = Session()
+        credentials = credentials_of(self._client.get())
+        if credentials is not None:
+            # The object itself, not a copy of its keys: temporary ones are renewed in it.
+            session._credentials = credentials
+        return session.create_client(
             "bedrock", region_name=meta.region_name, endpoint_url=own, config=_CONTROL_CONFIG
         )
 
@@ -263,7 +268,11 @@ class _Lazy:
 
 def _shared_state(scope: str) -> CacheState:
     with _lock:
-        return _states.setdefault(scope, CacheState())
+        state = _states.get(scope)
+        if state is None:
+            state = CacheState()
+            _states.put(scope, state)
+        return state
 
 
 def _warn_once(key: str, message: str) -> None:

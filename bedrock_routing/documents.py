@@ -31,7 +31,7 @@ class Span:
 class DocumentMemory:
     """Keep the texts of recently retrieved documents; safe for threads."""
 
-    def __init__(self, *, max_documents: int = 128, max_characters: int = 16_000_000) -> None:
+    def __init__(self, *, max_documents: int = 256, max_characters: int = 16_000_000) -> None:
         self._texts: OrderedDict[str, None] = OrderedDict()
         self._characters = 0
         self._max_documents = max_documents
@@ -39,7 +39,7 @@ class DocumentMemory:
         self._lock = threading.Lock()
 
     def remember(self, texts: Iterable[str]) -> None:
-        """Keep each text, without outer white space; the longest unused ones give way."""
+        """Keep each text, without outer white space; those not retrieved for longest give way."""
         stripped = [text for each in texts if len(text := each.strip()) >= _SHORTEST]
         with self._lock:
             # Kept backwards and searched from the newest on: in the order in which they stand in the prompt,

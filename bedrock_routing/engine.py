@@ -7,7 +7,7 @@ cuts, refusals) goes into `CacheState`, which belongs to the caller.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from bedrock_routing.candidates import (
 from bedrock_routing.catalog import CacheRules, Common, Section, Ttl
 from bedrock_routing.documents import DocumentMemory
 from bedrock_routing.placing import Placed, close_ttls, hand_placed, place, without_points
-from bedrock_routing.planning import Known, Plan, Skipped, choose_points, extend_with_cuts
+from bedrock_routing.planning import Boundary, Known, Plan, Skipped, choose_points, extend_with_cuts
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.pricing import cost_of, ratios_of, uncached_cost_of
 from bedrock_routing.receipt import Receipt
@@ -152,10 +152,11 @@ class Engine:
             ratios=ratios_of(target.models, ttl, self.prices),
             known=known,
         )
+        points = close_ttls(plan.points)
         return replace(
             plan,
-            points=close_ttls(plan.points),
-            skipped=(*dropped, *plan.skipped),
+            points=points,
+            skipped=(*dropped, *_shortened(blocks, points), *plan.skipped),
             passed=(*plan.passed, *heads),
             cuts={**{each.block: () for each in everywhere if each.span}, **plan.cuts},
         )
@@ -195,6 +196,15 @@ def _document_heads(
         prefix = extend_with_cuts(digester, prefix, block, () if index in ends else cuts.get(index, ()))
         heads += (prefix,) if index in ends and not ends[index] else ()
     return tuple(heads)
+
+
+def _shortened(blocks: Sequence[Block], points: Sequence[Boundary]) -> Iterator[Skipped]:
+    """Say which of the caller's points get five minutes where they asked for an hour."""
+    for point in points:
+        own = blocks[point.block + 1] if point.by_hand else None
+        if own is not None and member(own.value, "ttl") == "1h" and point.ttl == "5m":
+            reason = "5m instead of 1h: a model does not offer 1h, or a 5m point stands before it"
+            yield Skipped(path=own.path, reason=reason)
 
 
 def _is_forced(params: Wire) -> bool:

@@ -135,11 +135,15 @@ def collect(ledger: Ledger | None = None) -> Generator[Ledger]:
     frameworks do.
     """
     chosen = Ledger() if ledger is None else ledger
-    token = _ACTIVE.set((*_ACTIVE.get(), chosen))
+    _ACTIVE.set((*_ACTIVE.get(), chosen))
     try:
         yield chosen
     finally:
-        _ACTIVE.reset(token)
+        # Not by token: a generator or a fixture may be closed in another context than it was opened in.
+        active = _ACTIVE.get()
+        last = max((place for place, each in enumerate(active) if each is chosen), default=None)
+        if last is not None:
+            _ACTIVE.set(active[:last] + active[last + 1 :])
 
 
 def record(receipt: Receipt, own: Ledger | None) -> None:

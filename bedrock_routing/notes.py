@@ -15,6 +15,8 @@ from bedrock_routing.request import member
 __all__ = ["annotated", "error_code", "error_message"]
 
 _OUT_OF_SERVICE = re.compile(r"end of its life|marked by provider as Legacy")
+_CALLS = frozenset({"Converse", "ConverseStream"})
+_LOOKING_UP = "The router could not be looked up by its name; a call by its ARN does without."
 _NOTES = {
     "AccessDeniedException": "A call through a prompt router needs bedrock:InvokeModel (and "
     "bedrock:InvokeModelWithResponseStream for streams) on the router's ARN and on every model behind it.",
@@ -48,6 +50,8 @@ def annotated(error: Exception, target: Target | None, catalog: Catalog) -> Exce
         error.add_note("Give region_name='us-east-1' (or another Region), or set AWS_REGION.")
     elif isinstance(error, NoCredentialsError):
         error.add_note("No AWS credentials were found: log in with the AWS CLI, or name a profile.")
+    elif isinstance(error, ClientError) and error.operation_name not in _CALLS:
+        error.add_note(_LOOKING_UP)
     elif isinstance(error, ClientError):
         code = error_code(error)
         if code == "ResourceNotFoundException" and target is not None and target.is_router:

@@ -106,7 +106,7 @@ def _wrong_pair(refs: Sequence[ModelRef], catalog: Catalog) -> str | None:
     facts = [each for ref in refs if (each := catalog.find(ref))]
     if never := [each.id for each in facts if not each.routable]:
         can = ", ".join(each.id for each in catalog.models if each.routable and not each.retired)
-        return f"{never[0]} cannot be routed; routable today: {can}"
+        return f"{never[0]} cannot be routed; routable today: {can} (Catalog.with_models adds others)"
     if gone := [each.id for each in facts if each.retired]:
         return f"{gone[0]} has reached its end of life"
     return None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError, HTTPClientError
 
-from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.arns import ModelRef, parse, parse_invoked
 from bedrock_routing.catalog import Catalog
 from bedrock_routing.engine import Target
 from bedrock_routing.errors import RouterNotFoundError
@@ -28,6 +28,8 @@ RouterType = Literal["custom", "default"]
 
 _NOT_ALLOWED = frozenset({"AccessDeniedException", "UnrecognizedClientException", "UnauthorizedException"})
 _PAGE = 100
+_MOST_RESOLVED = 1_000
+"""Targets that a process remembers: keys that rotate make new ones all the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +58,8 @@ class RouterInfo:
             name=summary["promptRouterName"],
             type=summary.get("type", "custom"),
             status=summary.get("status", "AVAILABLE"),
-            models=tuple(parse(each["modelArn"]) for each in summary.get("models", ())),
-            fallback=parse(fallback) if fallback else None,
+            models=tuple(_read(each["modelArn"]) for each in summary.get("models", ())),
+            fallback=_read(fallback) if fallback else None,
             quality_difference=member(summary.get("routingCriteria"), "responseQualityDifference"),
             description=summary.get("description"),
         )
@@ -76,6 +78,7 @@ class Behind:
     models: tuple[ModelRef, ...]
     why: str | None = None
     """Why the service could not say it."""
+    denied: bool = False
     lasting: bool = True
     """Whether a later call need not ask again."""
 
@@ -198,6 +201,8 @@ class RouterDirectory:
             mine = future is None
             if future is None:
                 future = _resolved[key] = Future()
+                while len(_resolved) > _MOST_RESOLVED:
+                    del _resolved[next(iter(_resolved))]
         if mine:
             try:
                 behind = self._look_up(parse(model), models)
@@ -220,7 +225,7 @@ class RouterDirectory:
             return Behind(ref=parse(info.arn), models=info.models or given)
         if ref.is_router:
             behind = self._ask(ref, given, lambda: self.get(ref.raw).models, "bedrock:GetPromptRouter")
-            if behind.why is None or given:
+            if given or not behind.denied:
                 return behind
             listed = self._ask(ref, given, lambda: self._listed(ref.raw), "bedrock:ListPromptRouters")
             return listed if listed.models else behind
@@ -238,14 +243,17 @@ class RouterDirectory:
         """Ask the service, or say why it could not be asked: a call by ARN does not depend on the answer."""
         try:
             return Behind(ref=ref, models=ask() or given)
+        except RouterNotFoundError:
+            raise
         except ClientError as error:
             code = _code(error)
-            denied = code in _NOT_ALLOWED
+            denied, lasting = code in _NOT_ALLOWED, code in _NOT_ALLOWED
             why = f"{permission} is not allowed" if denied else f"{permission} failed with {code}"
-        except HTTPClientError:
-            denied, why = False, "the control plane cannot be reached"
+        except Exception as error:  # a gateway for the runtime alone answers with anything, or not at all
+            denied, lasting = False, True
+            why = f"the control plane cannot be reached ({type(error).__name__})"
         why = f"the models behind it are not known: {why} (give their ids; else they are learned from traces)"
-        return Behind(ref=ref, models=given, why=why, lasting=denied)
+        return Behind(ref=ref, models=given, why=why, denied=denied, lasting=lasting)
 
     def _listed(self, arn: str) -> tuple[ModelRef, ...]:
         return next((info.models for info in self._pages(None) if info.arn == arn), ())
@@ -269,28 +277,27 @@ class RouterDirectory:
 
 def scope_of(client: Any) -> str:
     """Return what tells the endpoint, Region and account of a boto3 client apart."""
-    account = credentials_of(client).get("aws_access_key_id")
+    credentials = credentials_of(client)
+    account = credentials.get_frozen_credentials().access_key if credentials is not None else None
     return f"{client.meta.endpoint_url} {client.meta.region_name} {account}"
 
 
-def credentials_of(client: Any) -> dict[str, str | None]:
-    """Return the credentials that a boto3 client was made with, as `boto3.Session` takes them.
+def credentials_of(client: Any) -> Any:
+    """Return the (refreshable) credentials that a boto3 client was made with, or `None`.
 
     boto3 has no public way to ask; where the private one is gone, the default chain serves.
     """
     credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
-    frozen = credentials.get_frozen_credentials() if hasattr(credentials, "get_frozen_credentials") else None
-    if frozen is None:
-        return {}
-    return {
-        "aws_access_key_id": frozen.access_key,
-        "aws_secret_access_key": frozen.secret_key,
-        "aws_session_token": frozen.token,
-    }
+    return credentials if hasattr(credentials, "get_frozen_credentials") else None
 
 
 def _stands_for(behind: Future[Behind], arn: str) -> bool:
     return behind.done() and behind.exception() is None and behind.result().ref.raw == arn
+
+
+def _read(arn: str) -> ModelRef:
+    """Read a model behind a router; one of a form of the future is unknown, not an error."""
+    return parse_invoked(arn) or ModelRef(raw=arn, kind="opaque-model", name=arn)
 
 
 def _shown(info: RouterInfo) -> str:

@@ -49,6 +49,12 @@ class RoutedStream:
         """Return the one iterator of this stream."""
         return self._events
 
+    def __getattr__(self, name: str) -> Any:
+        """Pass the rest of botocore's stream through."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
     def close(self) -> None:
         """Close the connection; a stream that has not ended is recorded as incomplete."""
         self._events.close()

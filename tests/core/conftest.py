@@ -9,12 +9,13 @@ import pytest
 from bedrock_local import FixedAnswer, LocalBedrock, ManualClock
 from bedrock_routing import RoutedClient, client, remember_documents, routers
 from bedrock_routing.documents import process_memory
+from bedrock_routing.state import Bounded
 
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test as a new process starts: nothing resolved, nothing warned of, nothing remembered."""
-    monkeypatch.setattr(client, "_states", {})
+    monkeypatch.setattr(client, "_states", Bounded(64))
     monkeypatch.setattr(client, "_warned", set())
     monkeypatch.setattr(routers, "_resolved", {})
     process_memory().clear()
