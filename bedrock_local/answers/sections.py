@@ -107,17 +107,31 @@ def _named_below(chunks: list[tuple[_Marker | None, list[str]]]) -> list[Section
     return sections
 
 
+def _stands_below(lines: list[str], markers: dict[int, _Marker], *, prose_first: bool) -> bool:
+    """Tell whether source lines stand below their texts: the blank lines decide, else the start."""
+    if not markers or not all(marker.may_follow for marker in markers.values()):
+        return False
+    votes = 0
+    for place in markers:
+        above = place > 0 and lines[place - 1].strip() != ""
+        below = place + 1 < len(lines) and lines[place + 1].strip() != ""
+        votes += int(above) - int(below)
+    return votes > 0 or (votes == 0 and prose_first)
+
+
 def sections(text: str) -> list[Section]:
-    """Split a text at its source lines; a text that begins with prose has its sources below the prose."""
+    """Split a text at its source lines, which stand above or below the texts that they name."""
+    lines = text.splitlines()
+    markers: dict[int, _Marker] = {}
     chunks: list[tuple[_Marker | None, list[str]]] = [(None, [])]
-    for line in text.splitlines():
+    for place, line in enumerate(lines):
         marker = _marker(line)
         if marker is None:
             labelled = _CONTENT_LABEL.match(line)
             chunks[-1][1].extend(["", line[labelled.end() :]] if labelled else [line])
         else:
+            markers[place] = marker
             chunks.append((marker, [marker.rest] if marker.rest else []))
-    markers = [marker for marker, _ in chunks if marker is not None]
-    below = bool(markers) and not _is_blank(chunks[0][1]) and all(m.may_follow for m in markers)
+    below = _stands_below(lines, markers, prose_first=not _is_blank(chunks[0][1]))
     found = _named_below(chunks) if below else _named_above(chunks)
     return [section for section in found if not _is_blank(list(section.lines))]

@@ -144,6 +144,8 @@ def test_the_local_bedrock_serves_until_interrupted() -> None:
 
 def test_help_needs_no_framework() -> None:
     """`--help` answers although LangChain cannot be imported."""
-    code = "import sys; sys.modules['langchain_core'] = None; import bedrock_routing.cli as c; c.main(['--help'])"
+    code = (
+        "import sys; sys.modules['langchain_core'] = None; from bedrock_routing import cli; cli.main(['-h'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, "serve" in done.stdout) == (0, True)
