@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import NamedTuple
 
 from bedrock_routing.catalog import Ttl
 from bedrock_routing.documents import Span
@@ -64,8 +65,7 @@ class Candidate:
     ttl: Ttl = "5m"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(NamedTuple):
     """Be the place of one document: a span of a block's text, or a whole block that is a document."""
 
     block: int
@@ -90,7 +90,7 @@ def searchable(blocks: Sequence[Block]) -> tuple[int, ...]:
 
 
 def locate_documents(
-    blocks: Sequence[Block], where: Sequence[int], find: Callable[[str], tuple[Span, ...]]
+    blocks: Sequence[Block], where: Sequence[int], find: Callable[[Block], tuple[Span, ...]]
 ) -> Documents:
     """Return the documents in the given blocks, in order."""
     found: list[Found] = []
@@ -99,14 +99,17 @@ def locate_documents(
         if block.kind in _DOCUMENT_KINDS:
             found.append(Found(block=index))
         elif block.kind == "text":
-            found += [Found(block=index, span=span) for span in find(block.value)]
+            found += [Found(block=index, span=span) for span in find(block)]
     return tuple(found)
 
 
 def of_last_list(blocks: Sequence[Block], documents: Documents) -> Documents:
     """Return the documents of the last list that holds any: the system prompt, or one message."""
-    last = _list_of(blocks[documents[-1].block]) if documents else None
-    return tuple(each for each in documents if _list_of(blocks[each.block]) == last)
+    if not documents:
+        return ()
+    last = _list_of(blocks[documents[-1].block])
+    here = {index for index in {each.block for each in documents} if _list_of(blocks[index]) == last}
+    return tuple(each for each in documents if each.block in here)
 
 
 def _list_of(block: Block) -> tuple[str, int | None]:

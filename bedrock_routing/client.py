@@ -32,8 +32,9 @@ from bedrock_routing.receipt import KEY, Receipt
 from bedrock_routing.request import member, sequence
 from bedrock_routing.routers import RouterDirectory, credentials_of, scope_of
 from bedrock_routing.rules import read_refusal
-from bedrock_routing.state import Bounded, CacheState
+from bedrock_routing.state import CacheState
 from bedrock_routing.streams import RoutedStream
+from bedrock_routing.tables import Bounded
 
 __all__ = ["RoutedClient"]
 

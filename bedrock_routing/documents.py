@@ -10,19 +10,22 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
+
+from bedrock_routing.request import text_digest
+from bedrock_routing.tables import Bounded
 
 __all__ = ["DocumentMemory", "Span", "process_memory", "remember_documents"]
 
 _SHORTEST = 40
 """A shorter text (a name, a yes) would be found in places where it is no document."""
+_TEXTS_SEARCHED = 64
 _PROBE = 64
 """Characters looked for first: long enough to skip through a text, short enough to prepare at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """Be the place of one document in a text."""
+class Span(NamedTuple):
+    """Be the place of one document in a text; a tuple, since every call makes dozens."""
 
     start: int
     end: int
@@ -37,6 +40,8 @@ class DocumentMemory:
         self._max_documents = max_documents
         self._max_characters = max_characters
         self._lock = threading.Lock()
+        self._version = 0
+        self._found: Bounded[bytes, tuple[int, tuple[Span, ...]]] = Bounded(_TEXTS_SEARCHED)
 
     def remember(self, texts: Iterable[str]) -> None:
         """Keep each text, without outer white space; those not retrieved for longest give way."""
@@ -52,19 +57,31 @@ class DocumentMemory:
             self._texts.move_to_end(text)
             return
         self._texts[text] = None
+        self._version += 1
         self._characters += len(text)
         while len(self._texts) > self._max_documents or self._characters > self._max_characters:
             oldest, _ = self._texts.popitem(last=False)
             self._characters -= len(oldest)
 
-    def find(self, text: str) -> tuple[Span, ...]:
+    def find(self, text: str, digest: bytes | None = None) -> tuple[Span, ...]:
         """Return where documents stand in `text`, in order and without overlaps.
 
         The newest documents are looked for first, and what they cover is not read again: a prompt full of
-        documents is searched in little more than one pass. Each document is found once.
+        documents is searched in little more than one pass. Each document is found once. A text that was
+        searched before, as the system prompt of an agent's every step, is not searched again; `digest` is its
+        `text_digest`, where the caller has it.
         """
         if len(text) < _SHORTEST:
             return ()
+        name, version = digest or text_digest(text), self._version
+        before = self._found.get(name)
+        if before is not None and before[0] == version:
+            return before[1]
+        spans = self._search(text)
+        self._found.put(name, (version, spans))
+        return spans
+
+    def _search(self, text: str) -> tuple[Span, ...]:
         with self._lock:
             known = list(reversed(self._texts))
         spans: list[Span] = []
@@ -80,12 +97,13 @@ class DocumentMemory:
                     left = ((start, at), (after, end))
                     gaps[number : number + 1] = [gap for gap in left if gap[1] - gap[0] >= _SHORTEST]
                     break
-        return tuple(sorted(spans, key=lambda span: span.start))
+        return tuple(sorted(spans))
 
     def clear(self) -> None:
         """Forget all texts."""
         with self._lock:
             self._texts.clear()
+            self._version += 1
             self._characters = 0
 
     def __len__(self) -> int:

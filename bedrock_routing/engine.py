@@ -27,7 +27,7 @@ from bedrock_routing.planning import Boundary, Known, Plan, Skipped, choose_poin
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.pricing import cost_of, ratios_of, uncached_cost_of
 from bedrock_routing.receipt import Receipt
-from bedrock_routing.request import Block, Digester, member, read_blocks, text_digest
+from bedrock_routing.request import Block, Digester, member, read_blocks
 from bedrock_routing.rules import Refusal
 from bedrock_routing.state import TTL_SECONDS, CacheState
 from bedrock_routing.usage import Usage
@@ -85,10 +85,21 @@ class Engine:
         rules = self._rules(target, now)
         if rules is None:
             return self._unplanned(params, blocks, target, now)
-        plan = self._plan(params, blocks, target, rules=rules, now=now)
-        outgoing, placed = place(params, blocks, plan)
-        cut = {_name_of_text(blocks[index]): offsets for index, offsets in plan.cuts.items()}
-        return Turn(engine=self, target=target, params=outgoing, placed=placed, plan=plan, cut=cut)
+        digester = Digester(params)
+        plan = self._plan(params, blocks, target, rules=rules, digester=digester, now=now)
+        outgoing = place(params, blocks, plan)
+        moved = outgoing.moved
+        skipped = tuple(
+            Skipped(path=moved.get(each.path, each.path), reason=each.reason) for each in plan.skipped
+        )
+        return Turn(
+            engine=self,
+            target=target,
+            params=outgoing.params,
+            placed=outgoing.placed,
+            plan=replace(plan, skipped=skipped),
+            cut={_name_of_text(blocks[index], digester): offsets for index, offsets in plan.cuts.items()},
+        )
 
     def _rules(self, target: Target, now: float) -> CacheRules | None:
         """Return the common rules without the sections that this target has refused lately."""
@@ -117,15 +128,23 @@ class Engine:
         return Turn(engine=self, target=target, params=without_points(params, blocks), plan=plan)
 
     def _plan(
-        self, params: Wire, blocks: Sequence[Block], target: Target, *, rules: CacheRules, now: float
+        self,
+        params: Wire,
+        blocks: Sequence[Block],
+        target: Target,
+        *,
+        rules: CacheRules,
+        digester: Digester,
+        now: float,
     ) -> Plan:
         policy = self.cache or CachePolicy()
         ttl: Ttl = policy.ttl if policy.ttl in rules.ttls else rules.ttls[0]
-        digester = Digester(params)
         this_turn = searchable(blocks)
-        everywhere = locate_documents(blocks, this_turn, self.documents.find)
+        everywhere = locate_documents(
+            blocks, this_turn, lambda block: self.documents.find(block.value, digester.text(block))
+        )
         documents = of_last_list(blocks, everywhere)
-        old_cuts = self._old_cuts(blocks)
+        old_cuts = self._old_cuts(blocks, digester)
         known = Known(
             warm=lambda digest, lifetime: self.state.is_warm(target.cache_keys, digest, lifetime, now),
             seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
@@ -161,20 +180,20 @@ class Engine:
             cuts={**{each.block: () for each in everywhere if each.span}, **plan.cuts},
         )
 
-    def _old_cuts(self, blocks: Sequence[Block]) -> Cuts:
+    def _old_cuts(self, blocks: Sequence[Block], digester: Digester) -> Cuts:
         """Cut each text where it was cut, or left whole, when it was new: otherwise its prefixes differ."""
         cuts: dict[int, tuple[int, ...]] = {}
         for index, block in enumerate(blocks):
             if block.kind == "text" and block.role != "assistant":
-                offsets = self.state.splits_of(_name_of_text(block))
+                offsets = self.state.splits_of(_name_of_text(block, digester))
                 if offsets is not None:
                     cuts[index] = offsets
         return cuts
 
 
-def _name_of_text(block: Block) -> bytes:
+def _name_of_text(block: Block, digester: Digester) -> bytes:
     """Return what a text is remembered by; the same words in system and in a message are two texts."""
-    return block.section.encode() + text_digest(block.value)
+    return block.section.encode() + digester.text(block)
 
 
 def _document_heads(

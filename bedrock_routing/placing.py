@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bedrock_routing.candidates import Candidate
@@ -77,17 +77,28 @@ def close_ttls(points: Sequence[Boundary]) -> tuple[Boundary, ...]:
     return tuple(reversed(backward))
 
 
-def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> tuple[Wire, tuple[Placed, ...]]:
-    """Return the request with the plan's cuts and points, and where the points stand in it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """Be a request as it goes out, with its points."""
+
+    params: Wire
+    placed: tuple[Placed, ...] = ()
+    moved: Mapping[str, str] = field(default_factory=dict[str, str])
+    """For each block whose place changed: the path of its end in the caller's request, and on the wire."""
+
+
+def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> Outgoing:
+    """Return the request with the plan's cuts and points, and where they stand in it.
 
     Lists are built anew, blocks that stay as they are remain the caller's own objects. A request that needs
     no change is returned itself.
     """
     points = {(point.block, point.offset): point for point in plan.points}
     if not points and not any(plan.cuts.values()) and not any(block.kind == "cachePoint" for block in blocks):
-        return params, ()
+        return Outgoing(params=params)
     lists: dict[tuple[Section, int | None], list[Wire]] = {}
     placed: list[Placed] = []
+    moved: dict[str, str] = {}
     for index, block in enumerate(blocks):
         target = lists.setdefault(_list_of(block), [])
         if block.kind == "cachePoint":
@@ -98,12 +109,14 @@ def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> tuple[Wire, tupl
                 path = path_of(block.section, block.message, len(target))
                 placed.append(Placed(path=path, section=block.section, boundary=point))
                 target.append(_cache_point(point.ttl))
-    return _rebuilt(params, lists), tuple(placed)
+        end = len(target) - (2 if (index, None) in points else 1)
+        moved[block.path] = path_of(block.section, block.message, end)
+    return Outgoing(params=_rebuilt(params, lists), placed=tuple(placed), moved=moved)
 
 
 def without_points(params: Wire, blocks: Sequence[Block]) -> Wire:
     """Return the request without any cache point; texts are not cut."""
-    return place(params, blocks, Plan(cuts={}))[0]
+    return place(params, blocks, Plan(cuts={})).params
 
 
 def _pieces(block: Block, cuts: Sequence[int]) -> Iterator[tuple[int | None, Wire]]:

@@ -153,20 +153,27 @@ class Digester:
         place = block.role.encode() + self._messages + str(block.message).encode() if block.role else b""
         return _hash(prefix + block.section.encode() + place + self._content(block, start, end))
 
+    def text(self, block: Block) -> bytes:
+        """Return the `text_digest` of a text block's whole text."""
+        return self._content(block, 0, None)
+
     def prefixes(self, prefix: bytes, block: Block, ends: Sequence[int]) -> tuple[bytes, ...]:
         """Return what tells the text up to each end apart, after `prefix`, in one pass over the text.
 
         These are names of their own: quicker to make than `extend(prefix, block, 0, end)`, and not equal.
         """
+        text: str = block.value
+        # In pure ASCII a place in the text is the same place in its bytes, and nothing need be copied.
+        whole = memoryview(text.encode()) if text.isascii() else None
         running = xxh3_128()
         names: list[bytes] = []
         done = 0
-        for end in (*ends, None):
-            running.update(_encoded(block.value[done:end]))
+        for end in ends:
+            running.update(_encoded(text[done:end]) if whole is None else whole[done:end])
             digest = self._parts[id(block.raw), 0, end] = running.digest()
             names.append(prefix + digest)
-            done = end or done
-        return tuple(names[:-1])
+            done = end
+        return tuple(names)
 
     def _content(self, block: Block, start: int, end: int | None) -> bytes:
         key = (id(block.raw), start, end)

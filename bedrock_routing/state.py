@@ -6,58 +6,20 @@ always an argument, in seconds of any clock that only goes forward.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from bedrock_routing.catalog import Section, Ttl
 from bedrock_routing.rules import ALL_SECTIONS
+from bedrock_routing.tables import Bounded
 
-__all__ = ["TTL_SECONDS", "Bounded", "CacheState", "Warm"]
+__all__ = ["TTL_SECONDS", "CacheState", "Warm"]
 
 TTL_SECONDS: dict[Ttl, float] = {"5m": 300.0, "1h": 3600.0}
 REFUSAL_SECONDS = 24 * 3600.0
 """How long a refusal is believed; models gain abilities over time."""
 _ENOUGH_ANSWERS = 5
 """A router that may not be looked up is taken to have one model if so many answers came from it alone."""
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Bounded(Generic[K, V]):
-    """Be a table that forgets what was used longest ago."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._items: OrderedDict[K, V] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: K) -> V | None:
-        """Return the value and count it as used."""
-        with self._lock:
-            value = self._items.get(key)
-            if value is not None:
-                self._items.move_to_end(key)
-            return value
-
-    def put(self, key: K, value: V) -> None:
-        """Keep the value; the oldest gives way."""
-        self.put_all((key,), value)
-
-    def put_all(self, keys: Iterable[K], value: V) -> None:
-        """Keep one value under many keys."""
-        with self._lock:
-            for key in keys:
-                self._items[key] = value
-                self._items.move_to_end(key)
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 from bedrock_local import FixedAnswer, LocalBedrock, ManualClock
 from bedrock_routing import RoutedClient, client, remember_documents, routers
 from bedrock_routing.documents import process_memory
-from bedrock_routing.state import Bounded
+from bedrock_routing.tables import Bounded
 
 
 @pytest.fixture(autouse=True)

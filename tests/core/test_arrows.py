@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+import bedrock_routing
+
+ROOT = Path(str(bedrock_routing.__file__)).parents[1]
+"""Where the packages are installed: the wheel is checked, not the checkout."""
 PACKAGES = ("bedrock_routing", "langchain_bedrock_routing", "bedrock_local")
 OURS = frozenset(PACKAGES)
 PURE = frozenset(
@@ -29,6 +32,7 @@ PURE = frozenset(
         "router_rules",
         "rules",
         "state",
+        "tables",
         "usage",
     }
 )

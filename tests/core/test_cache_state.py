@@ -6,7 +6,7 @@ import pytest
 
 from bedrock_routing import CacheState
 from bedrock_routing.language import other_script
-from bedrock_routing.state import Bounded
+from bedrock_routing.tables import Bounded
 
 
 def test_a_prefix_is_warm_for_its_lifetime() -> None:
