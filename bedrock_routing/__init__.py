@@ -4,7 +4,6 @@ from bedrock_routing.arns import ModelRef, parse
 from bedrock_routing.catalog import CacheRules, Catalog, Common, ModelFacts
 from bedrock_routing.client import RoutedClient
 from bedrock_routing.documents import remember_documents
-from bedrock_routing.engine import Target
 from bedrock_routing.errors import (
     BedrockRoutingError,
     ConfigurationError,
@@ -19,6 +18,7 @@ from bedrock_routing.receipt import Receipt
 from bedrock_routing.router_rules import RouterSpec
 from bedrock_routing.routers import RouterDirectory, RouterInfo
 from bedrock_routing.state import CacheState
+from bedrock_routing.turn import Target
 from bedrock_routing.usage import Usage
 
 __all__ = [

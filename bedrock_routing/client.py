@@ -18,10 +18,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from bedrock_routing.accounts import credentials_of, scope_of
 from bedrock_routing.arns import parse
 from bedrock_routing.catalog import Catalog, Common
 from bedrock_routing.documents import process_memory
-from bedrock_routing.engine import Engine, Target, Turn
+from bedrock_routing.engine import Engine
 from bedrock_routing.errors import ConfigurationError
 from bedrock_routing.language import other_script
 from bedrock_routing.ledger import Ledger, record
@@ -30,11 +31,12 @@ from bedrock_routing.planning import Skipped
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.receipt import KEY, Receipt
 from bedrock_routing.request import member, sequence
-from bedrock_routing.routers import RouterDirectory, credentials_of, scope_of
+from bedrock_routing.routers import RouterDirectory
 from bedrock_routing.rules import read_refusal
 from bedrock_routing.state import CacheState
 from bedrock_routing.streams import RoutedStream
 from bedrock_routing.tables import Bounded
+from bedrock_routing.turn import Target, Turn
 
 __all__ = ["RoutedClient"]
 

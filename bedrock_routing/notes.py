@@ -8,9 +8,9 @@ from typing import Any
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 
 from bedrock_routing.catalog import Catalog, ModelFacts
-from bedrock_routing.engine import Target
 from bedrock_routing.errors import RetiredModelError
 from bedrock_routing.request import member
+from bedrock_routing.turn import Target
 
 __all__ = ["annotated", "error_code", "error_message"]
 

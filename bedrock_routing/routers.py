@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError, HTTPClientError
 
+from bedrock_routing.accounts import scope_of
 from bedrock_routing.arns import ModelRef, parse, parse_invoked
 from bedrock_routing.catalog import Catalog
-from bedrock_routing.engine import Target
 from bedrock_routing.errors import RouterNotFoundError
 from bedrock_routing.request import member
 from bedrock_routing.router_rules import RouterSpec, check_router
+from bedrock_routing.turn import Target
 
 __all__ = ["RouterDirectory", "RouterInfo"]
 
@@ -273,22 +274,6 @@ class RouterDirectory:
 
     def _region(self) -> str:
         return str(self._control().meta.region_name)
-
-
-def scope_of(client: Any) -> str:
-    """Return what tells the endpoint, Region and account of a boto3 client apart."""
-    credentials = credentials_of(client)
-    account = credentials.get_frozen_credentials().access_key if credentials is not None else None
-    return f"{client.meta.endpoint_url} {client.meta.region_name} {account}"
-
-
-def credentials_of(client: Any) -> Any:
-    """Return the (refreshable) credentials that a boto3 client was made with, or `None`.
-
-    boto3 has no public way to ask; where the private one is gone, the default chain serves.
-    """
-    credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
-    return credentials if hasattr(credentials, "get_frozen_credentials") else None
 
 
 def _stands_for(behind: Future[Behind], arn: str) -> bool:

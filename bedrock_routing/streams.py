@@ -9,9 +9,9 @@ from typing import Any
 from botocore.exceptions import EventStreamError, IncompleteReadError, ResponseStreamingError
 from urllib3.exceptions import ProtocolError
 
-from bedrock_routing.engine import Turn
 from bedrock_routing.errors import IncompleteStreamError
 from bedrock_routing.receipt import KEY, Receipt
+from bedrock_routing.turn import Turn
 
 __all__ = ["RoutedStream"]
 

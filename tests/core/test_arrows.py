@@ -33,6 +33,7 @@ PURE = frozenset(
         "rules",
         "state",
         "tables",
+        "turn",
         "usage",
     }
 )

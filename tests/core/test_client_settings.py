@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError, 
 
 from bedrock_local import Fault, LocalBedrock
 from bedrock_routing import CachePolicy, ConfigurationError, Ledger, Receipt, RoutedClient, engine
-from bedrock_routing.engine import Turn
+from bedrock_routing.turn import Turn
 
 Connect = Callable[..., RoutedClient]
 POINT = {"cachePoint": {"type": "default"}}

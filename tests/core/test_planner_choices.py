@@ -6,7 +6,8 @@ import pytest
 
 from bedrock_routing import CachePolicy, CacheState, Catalog, Common, PricePolicy, Target, parse
 from bedrock_routing.documents import DocumentMemory
-from bedrock_routing.engine import Engine, Turn
+from bedrock_routing.engine import Engine
+from bedrock_routing.turn import Turn
 
 Params = dict[str, Any]
 

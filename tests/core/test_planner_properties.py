@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from bedrock_routing import CachePolicy, CacheRules, CacheState, Catalog, Common, PricePolicy, Target, parse
 from bedrock_routing.documents import DocumentMemory
-from bedrock_routing.engine import Engine, Turn
+from bedrock_routing.engine import Engine
+from bedrock_routing.turn import Turn
 
 Params = dict[str, Any]
 Place = tuple[Any, ...]
