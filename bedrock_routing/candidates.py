@@ -43,6 +43,9 @@ CHANCE: Mapping[str, float] = {
 }
 """The prior chance, per kind of boundary, that the same prefix comes again within its lifetime."""
 
+LEARNED = ("system", "documents")
+"""The kinds whose chance follows what really came again; the others say what they are by their place."""
+
 Cuts = Mapping[int, tuple[int, ...]]
 """For each block index: the offsets at which its text is cut."""
 
@@ -125,23 +128,24 @@ def find_candidates(
     shared: int,
     one_shot: bool,
     ttl: Ttl,
+    chance: Mapping[str, float] = CHANCE,
 ) -> tuple[Candidate, ...]:
     """Return all candidates in prompt order.
 
     A text that was cut before is a candidate there and nowhere else inside. `shared` is how many of the
     documents stood at the head of an earlier request too. `one_shot` says that the answer is the end of it,
-    as with a forced tool choice.
+    as with a forced tool choice. `chance` holds the priors, or what was learned since.
     """
     found: list[Candidate] = []
     if policy.tools:
-        found += _last_of(blocks, "tools")
+        found += _last_of(blocks, "tools", chance)
     if policy.system:
-        found += _system(blocks, documents)
+        found += _system(blocks, documents, chance)
     if policy.documents:
-        found += _documents(blocks, documents, shared) if documents else []
+        found += _documents(blocks, documents, shared, chance) if documents else []
         found = [each for each in found if each.offset is None or each.block not in old_cuts]
         found += [
-            Candidate(block=block, offset=offset, kind="documents", chance=CHANCE["documents"])
+            Candidate(block=block, offset=offset, kind="documents", chance=chance["documents"])
             for block, offsets in old_cuts.items()
             for offset in offsets
         ]
@@ -155,8 +159,8 @@ def _place(candidate: Candidate) -> tuple[int, float]:
     return candidate.block, float("inf") if candidate.offset is None else candidate.offset
 
 
-def _last_of(blocks: Sequence[Block], section: str) -> list[Candidate]:
-    return [Candidate(block=each, kind=section, chance=CHANCE[section]) for each in _of(blocks, section)[-1:]]
+def _last_of(blocks: Sequence[Block], section: str, chance: Mapping[str, float]) -> list[Candidate]:
+    return [Candidate(block=each, kind=section, chance=chance[section]) for each in _of(blocks, section)[-1:]]
 
 
 def _of(blocks: Sequence[Block], section: str) -> list[int]:
@@ -166,31 +170,38 @@ def _of(blocks: Sequence[Block], section: str) -> list[int]:
     ]
 
 
-def _system(blocks: Sequence[Block], documents: Documents) -> list[Candidate]:
+def _system(blocks: Sequence[Block], documents: Documents, chance: Mapping[str, float]) -> list[Candidate]:
     """Return the end of the system prompt; where it holds documents, the end of what precedes them.
 
     What follows the documents may change with every question, so the end then counts only if it is warm.
     """
     if not documents or blocks[documents[0].block].section != "system":
-        return _last_of(blocks, "system")
+        return _last_of(blocks, "system", chance)
     first = documents[0]
     before = [index for index in _of(blocks, "system") if index < first.block]
-    chance = CHANCE["system"]
     end = [
-        Candidate(block=each, kind="system", chance=CHANCE["after documents"])
+        Candidate(block=each, kind="after documents", chance=chance["after documents"])
         for each in _of(blocks, "system")
     ]
     if first.span is not None and first.span.start >= _LEAST_LEAD:
-        return [Candidate(block=first.block, offset=first.span.start, kind="system", chance=chance), end[-1]]
-    return [*(Candidate(block=index, kind="system", chance=chance) for index in before[-1:]), end[-1]]
+        return [
+            Candidate(block=first.block, offset=first.span.start, kind="system", chance=chance["system"]),
+            end[-1],
+        ]
+    return [
+        *(Candidate(block=index, kind="system", chance=chance["system"]) for index in before[-1:]),
+        end[-1],
+    ]
 
 
-def _documents(blocks: Sequence[Block], documents: Documents, shared: int) -> list[Candidate]:
+def _documents(
+    blocks: Sequence[Block], documents: Documents, shared: int, chance: Mapping[str, float]
+) -> list[Candidate]:
     new = "documents after the question" if _asked_before(blocks, documents[0]) else "documents"
     last = "shared documents" if shared == len(documents) else new
-    found = [_after(blocks, documents[-1], "documents", CHANCE[last])]
+    found = [_after(blocks, documents[-1], "documents", chance[last])]
     if 0 < shared < len(documents):
-        found.append(_after(blocks, documents[shared - 1], "shared documents", CHANCE["shared documents"]))
+        found.append(_after(blocks, documents[shared - 1], "shared documents", chance["shared documents"]))
     return found
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bedrock_routing.candidates import (
+    CHANCE,
+    LEARNED,
     Cuts,
     Documents,
     find_candidates,
@@ -131,6 +133,7 @@ class Engine:
             shared=shared,
             one_shot=_is_forced(params),
             ttl=ttl,
+            chance={**CHANCE, **{kind: self.state.chance(kind, CHANCE[kind]) for kind in LEARNED}},
         )
         by_hand, dropped = hand_placed(blocks, rules)
         plan = choose_points(
@@ -146,7 +149,8 @@ class Engine:
         return replace(
             plan,
             points=points,
-            skipped=(*dropped, *_shortened(blocks, points), *plan.skipped),
+            skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy.ttl, ttl), *plan.skipped),
+            judged=(*(each for each in plan.judged if each[0] != "documents"), *_last_head(heads)),
             passed=(*plan.passed, *heads),
             cuts={**{each.block: () for each in everywhere if each.span}, **plan.cuts},
         )
@@ -186,6 +190,16 @@ def _document_heads(
         prefix = extend_with_cuts(digester, prefix, block, () if index in ends else cuts.get(index, ()))
         heads += (prefix,) if index in ends and not ends[index] else ()
     return tuple(heads)
+
+
+def _last_head(heads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Return what stands for all documents of this request; where they are cut does not matter to it."""
+    return (("documents", head) for head in heads[-1:])
+
+
+def _other_ttl(wanted: Ttl, given: Ttl) -> Iterator[Skipped]:
+    if wanted != given:
+        yield Skipped(path="*", reason=f"{given} instead of {wanted}: a model does not offer {wanted}")
 
 
 def _shortened(blocks: Sequence[Block], points: Sequence[Boundary]) -> Iterator[Skipped]:

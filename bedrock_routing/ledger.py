@@ -116,6 +116,10 @@ class Ledger:
     def __str__(self) -> str:
         return _table([_HEADINGS, *self.rows()])
 
+    def __repr__(self) -> str:
+        total = self.total
+        return f"<Ledger: {total.calls} calls, cost {money(total.cost_usd)}, saved {money(total.saved_usd)}>"
+
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(each)}</th>" for each in _HEADINGS)
         body = "".join(

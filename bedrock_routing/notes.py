@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from bedrock_routing.catalog import Catalog, ModelFacts
 from bedrock_routing.errors import RetiredModelError
@@ -15,6 +15,10 @@ from bedrock_routing.turn import Target
 __all__ = ["annotated", "error_code", "error_message"]
 
 _OUT_OF_SERVICE = re.compile(r"end of its life|marked by provider as Legacy")
+_UNKNOWN_MODEL = (
+    "Check the id, and that this Region offers the model; most newer models are only reached through a "
+    "cross-Region profile, such as 'us.anthropic.claude-sonnet-4-6'."
+)
 _CALLS = frozenset({"Converse", "ConverseStream"})
 _LOOKING_UP = "The router could not be looked up by its name; a call by its ARN does without."
 _NOTES = {
@@ -48,16 +52,32 @@ def annotated(error: Exception, target: Target | None, catalog: Catalog) -> Exce
     """Return the error to raise: the same one with a note, or one that also says which model is gone."""
     if isinstance(error, NoRegionError):
         error.add_note("Give region_name='us-east-1' (or another Region), or set AWS_REGION.")
+    elif isinstance(error, EndpointConnectionError):
+        error.add_note("Check the Region and the endpoint URL, and that this network reaches them.")
     elif isinstance(error, NoCredentialsError):
         error.add_note("No AWS credentials were found: log in with the AWS CLI, or name a profile.")
     elif isinstance(error, ClientError) and error.operation_name not in _CALLS:
         error.add_note(_LOOKING_UP)
     elif isinstance(error, ClientError):
         code = error_code(error)
-        if code == "ResourceNotFoundException" and target is not None and target.is_router:
-            return _retired(error, target, catalog)
-        if note := _NOTES.get(code):
+        if code == "ResourceNotFoundException" and target is not None:
+            return (
+                _retired(error, target, catalog)
+                if target.is_router
+                else _retired_model(error, target, catalog)
+            )
+        if "model identifier is invalid" in error_message(error):
+            error.add_note(_UNKNOWN_MODEL)
+        elif note := _NOTES.get(code):
             error.add_note(note)
+    return error
+
+
+def _retired_model(error: ClientError, target: Target, catalog: Catalog) -> ClientError:
+    gone = [each for model in target.models if (each := catalog.find(model)) and each.retired]
+    error.add_note(
+        "; ".join(_end_of(each) for each in gone) + "." if gone else _NOTES["ResourceNotFoundException"]
+    )
     return error
 
 

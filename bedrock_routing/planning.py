@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from bedrock_routing.candidates import Candidate, Cuts
+from bedrock_routing.candidates import CHANCE, LEARNED, Candidate, Cuts
 from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.request import Block, Digester, tokens_of
 from bedrock_routing.rules import why_not_after
@@ -80,6 +80,8 @@ class Plan:
     points: tuple[Boundary, ...] = ()
     cuts: Cuts
     skipped: tuple[Skipped, ...] = ()
+    judged: tuple[tuple[str, bytes], ...] = ()
+    """Kind and name of the prefixes whose return is learned from."""
     passed: tuple[bytes, ...] = ()
     """The digests at all legal boundaries; one that comes again is likely to come once more."""
     end: bytes = b""
@@ -109,7 +111,12 @@ def choose_points(
         if _all_new_cuts_used(usable, points, old_cuts):
             reasons = (*skipped, *_explain(blocks, boundaries, points))
             passed = tuple(each.digest for each in boundaries)
-            plan = Plan(points=points, cuts=cuts, skipped=reasons, passed=passed, end=end)
+            judged = tuple(
+                (each.kind, each.digest)
+                for each in boundaries
+                if each.kind in LEARNED and each.offset is None
+            )
+            plan = Plan(points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end)
             plans.append((value, plan))
     return max(plans, key=lambda pair: pair[0])[1]
 
@@ -195,6 +202,8 @@ def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], C
 def _chance(candidate: Candidate, digest: bytes, known: Known, *, continues: bool) -> float:
     if candidate.kind in ("history", "tail") and not continues and not known.seen(digest):
         return min(candidate.chance, _UNSEEN_HISTORY_CHANCE)
+    if candidate.kind == "system" and known.seen(digest):
+        return max(candidate.chance, CHANCE["system"])
     return candidate.chance
 
 

@@ -16,6 +16,8 @@ from bedrock_routing.tables import Bounded
 __all__ = ["TTL_SECONDS", "CacheState", "Warm"]
 
 TTL_SECONDS: dict[Ttl, float] = {"5m": 300.0, "1h": 3600.0}
+_FADING = 0.9
+"""What is left of a case's weight when the next one is counted: about the last ten cases speak."""
 REFUSAL_SECONDS = 24 * 3600.0
 """How long a refusal is believed; models gain abilities over time."""
 _ENOUGH_ANSWERS = 5
@@ -30,12 +32,34 @@ class Warm:
     expires: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reuse:
+    """Estimate how often a new prefix of one kind is asked again within its lifetime; older cases fade."""
+
+    cases: float = 0.0
+    again: float = 0.0
+
+    def chance(self, prior: float) -> float:
+        """Return the estimate; the prior weighs as much as one case."""
+        return (prior + self.again) / (1.0 + self.cases)
+
+    def new_case(self) -> Reuse:
+        """Count a prefix that was not asked lately."""
+        return Reuse(cases=self.cases * _FADING + 1.0, again=self.again * _FADING)
+
+    def came_again(self) -> Reuse:
+        """Count the first return of a prefix."""
+        return Reuse(cases=self.cases, again=min(self.again + 1.0, self.cases))
+
+
 class CacheState:
     """Remember, per model, what the service has in its cache, and what it refused."""
 
     def __init__(self, *, size: int = 4096) -> None:
         self._warm: Bounded[tuple[str, bytes, Ttl], Warm] = Bounded(size)
         self._seen: Bounded[bytes, float] = Bounded(size)
+        self._reuse: Bounded[str, Reuse] = Bounded(16)
+        self._judged: Bounded[bytes, tuple[float, bool]] = Bounded(size)
         self._ended: Bounded[bytes, float] = Bounded(size)
         self._splits: Bounded[bytes, tuple[int, ...]] = Bounded(size)
         self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
@@ -59,6 +83,22 @@ class CacheState:
         """Tell whether a prefix was part of an earlier request not longer ago than `within` seconds."""
         last = self._seen.get(digest)
         return last is not None and now - last <= within
+
+    def learn(self, kind: str, prefix: bytes, now: float, within: float) -> None:
+        """Count what became of a prefix: new, or back for the first time within its lifetime."""
+        last, counted = self._judged.get(prefix) or (None, False)
+        reuse = self._reuse.get(kind) or Reuse()
+        if last is None or now - last > within:
+            self._reuse.put(kind, reuse.new_case())
+            self._judged.put(prefix, (now, False))
+            return
+        if not counted:
+            self._reuse.put(kind, reuse.came_again())
+        self._judged.put(prefix, (now, True))
+
+    def chance(self, kind: str, prior: float) -> float:
+        """Return the chance that a new prefix of this kind is asked again, by what was seen so far."""
+        return (self._reuse.get(kind) or Reuse()).chance(prior)
 
     def was_end(self, digest: bytes) -> bool:
         """Tell whether a prefix was a whole earlier request, so that this one continues it."""

@@ -15,7 +15,7 @@ from bedrock_routing.pricing import cost_of, uncached_cost_of
 from bedrock_routing.receipt import Receipt
 from bedrock_routing.request import Block, member, read_blocks
 from bedrock_routing.rules import Refusal
-from bedrock_routing.state import CacheState
+from bedrock_routing.state import TTL_SECONDS, CacheState
 from bedrock_routing.usage import Usage
 
 __all__ = ["Target", "Turn"]
@@ -136,6 +136,8 @@ class Turn:
         for text, offsets in self.cut.items():
             state.mark_split(text, offsets)
         state.mark_seen(self.plan.passed, self.plan.end, now)
+        for kind, prefix in self.plan.judged:
+            state.learn(kind, prefix, now, TTL_SECONDS["5m"])
         if ref is None:
             return
         if self.target.is_router:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self, cast
 
 from langchain_aws import ChatBedrockConverse
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import override
 
 from bedrock_routing import CachePolicy, ConfigurationError, RoutedClient
@@ -31,6 +31,9 @@ def _versions() -> dict[str, str]:
 
 class ConfiguredConverse(ChatBedrockConverse):
     """Be a Converse model that at construction only reads its model string: no client, no network."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+    """As in langchain-aws, but that a wrong setting is not shown with all the others, keys among them."""
 
     cache: Any = Field(default=None, exclude=True)
     """LangChain's cache of whole answers. A `CachePolicy` or a bool given here goes to `prompt_cache`."""

@@ -3,9 +3,14 @@
 import re
 from dataclasses import dataclass
 
-_WRITTEN = "one|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|unlimited|no limit"
+_WRITTEN = (
+    "(?:only|just) one|zero|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|unlimited|no limit"
+)
 _NUMBER = rf"(?:\d[\d,.]{{0,20}}|\b(?:{_WRITTEN})\b)"
 _TIME = rf"{_NUMBER}[\s-]*(?:milli|micro)?(?:ms|seconds?|minutes?|mins?|hours?|days?|weeks?|months?|years?)\b"
+_TIMES = (
+    rf"{_TIME}|\b(?:once|twice|hourly|daily|weekly|monthly|yearly|annually)\b|{_NUMBER}\s(?:more )?times\b"
+)
 _SIZE = (
     rf"{_NUMBER}\s*(?:\\-)?\s*(?:[KMGT]i?B|bytes?|bits?|kilobytes?|megabytes?|gigabytes?|characters?"
     rf"|digits?|vCPUs?|%|USD|\$)"
@@ -15,28 +20,44 @@ _MONTH = r"(?:january|february|march|april|may|june|july|august|september|octobe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerKind:
-    """Pair the wording of a question with the look of its answers; `filler` words are not searched for."""
+    """Pair the wording of a question with the look of its answers; `filler` words are not searched for.
+
+    A firm kind, such as a time, shows in nearly every answer; the others only make one likelier.
+    """
 
     asked: re.Pattern[str]
     answer: re.Pattern[str]
     filler: re.Pattern[str] | None = None
+    is_firm: bool = False
 
 
-def _kind(asked: str, answer: str, filler: str | None = None) -> AnswerKind:
+def _kind(asked: str, answer: str, filler: str | None = None, *, is_firm: bool = False) -> AnswerKind:
     return AnswerKind(
         asked=re.compile(asked, re.IGNORECASE),
         answer=re.compile(answer, re.IGNORECASE),
         filler=re.compile(filler, re.IGNORECASE) if filler else None,
+        is_firm=is_firm or answer in {_TIME, _TIMES, _SIZE, _NUMBER},
     )
 
 
 _LIMIT = r"(?:max(?:imum)?|min(?:imum)?|default|limit|quota|longest|largest|smallest|fewest|least|most)"
+_MOST = r"(?:(?:big|larg|small|long|short|high|low|few)est|most|least)"
+_BOUND = (
+    r"\b(?:up to|max(?:imum)?|min(?:imum)?|at (?:most|least)|no (?:more|less|longer|fewer) than|limit\w*"
+    r"|quotas?|between|within|exceed\w*|default|or (?:more|less|fewer|higher))\b"
+)
 _LOOKED_AT = 2000
 _KINDS = (
-    _kind(r"\bhow (?:long|often|soon|frequently)\b", _TIME, r"\bhow (?:long|often|soon|frequently)\b"),
+    _kind(r"\bhow (?:long|soon)\b|\bhow much time\b", _TIME, r"\bhow (?:long|soon)\b"),
+    _kind(r"\bhow (?:often|frequently)\b|\bhow many times\b", _TIMES, r"\bhow (?:often|frequently)\b"),
     _kind(
         rf"\b{_LIMIT}\b.*\b(?:time|timeout|duration|retention|age|period|lifetime|interval|window)\b", _TIME
     ),
+    _kind(
+        rf"\b(?:how|{_MOST})\b.*\b(?:can|may|must|should|allowed|at (?:least|most))\b|\b{_LIMIT}\b", _BOUND
+    ),
+    _kind(r"\b(?:only|sole|alone)\b", r"\b(?:only|sole(?:ly)?|alone|by itself)\b"),
+    _kind(r"\b(?:biggest|largest|smallest)\b", _SIZE),
     _kind(r"\bhow (?:large|big|much)\b", _SIZE, r"\bhow (?:large|big|much)\b"),
     _kind(rf"\b{_LIMIT}\b.*\b(?:size|memory|storage|payload|package|length|capacity)\b", _SIZE),
     _kind(r"\bhow many\b", _NUMBER, r"\bhow many\b"),
@@ -76,6 +97,8 @@ _KINDS = (
         r"\b(?:to|use|using|by|choose|run|create|configure|set|call|must|can)\b",
     ),
 )
+_WHAT_IS = re.compile(r"^\W*(?:what|who) (?:is|are) (?:an? )?([\w\s-]{2,40}?)s?\s*\?*$", re.IGNORECASE)
+_HOW_MANY = re.compile(r"\bhow many (?:\w+ly )?(\w{4,})", re.IGNORECASE)
 _SUMMARY = re.compile(
     r"\b(?:summar\w+|overview|key (?:points?|takeaways?|facts?)|main (?:points?|ideas?|topics?)|tl;?dr"
     r"|gist)\b"
@@ -87,7 +110,29 @@ _SUMMARY = re.compile(
 
 def kinds(question: str) -> tuple[AnswerKind, ...]:
     """Return every answer kind the wording of the question points to."""
-    return tuple(kind for kind in _KINDS if kind.asked.search(question))
+    fixed = (kind for kind in _KINDS if kind.asked.search(question))
+    return (*fixed, *_counted(question), *_defined(question))
+
+
+def _defined(question: str) -> tuple[AnswerKind, ...]:
+    """Return one kind for "what is a thing?": the thing at the start of a text that says what it is."""
+    return tuple(
+        _kind(
+            "",
+            rf"^\W*(?:an?\s|the\s)?{re.escape(thing.strip())}\W{{0,3}}(?:\([^()]*\)\W{{0,3}})?"
+            r"(?:is|are|was|were|means?|refers?|stands?|consists?|\||:|\u2013|\u2014)(?:\s|$)",
+            is_firm=True,
+        )
+        for thing in _WHAT_IS.findall(question)
+    )
+
+
+def _counted(question: str) -> tuple[AnswerKind, ...]:
+    """Return one kind per "how many things" of the question: a number shortly before these things."""
+    return tuple(
+        _kind("", rf"{_NUMBER}[\s-]+(?:[\w*-]+\s+){{0,2}}\W{{0,2}}{re.escape(things[:-1])}", is_firm=True)
+        for things in _HOW_MANY.findall(question)
+    )
 
 
 def without_filler(question: str) -> str:

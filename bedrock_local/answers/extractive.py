@@ -18,26 +18,32 @@ NOTHING_FOUND = (
 _TOOL_OPENING = "From the tool results (quoted by the local extractive engine):"
 _FAILED_OPENING = "A tool call failed (quoted by the local extractive engine):"
 _MOST_QUOTES = 3
-_NEAR_BEST = 0.78
+_MOST_MORE = 2
+_CANDIDATES = 12
+_NEAR_BEST, _NEARER = 0.55, 0.2  # a piece that holds the whole question leaves less to look for
 _SHORT_RESULT_WORDS = 60
-_ENOUGH_COVERAGE = 0.34
-_ENOUGH_MEANING = 0.42
+_ENOUGH_COVERAGE = 0.25
+_ENOUGH_MEANING = 0.36
 _DOCUMENT_WORDS = 30
-_CONTEXT_KINDS = frozenset({"item", "row"})
+_CONTEXT_KINDS = frozenset({"item", "row", "code"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """Hold words of the prompt, verbatim but for white space; `lead` introduces a list item or table row."""
+    """Hold words of the prompt, verbatim but for white space and Markdown's escapes.
+
+    `lead` introduces a list item or table row; `more` are further pieces of the same passage.
+    """
 
     text: str
     lead: str = ""
+    more: tuple[str, ...] = ()
     source: str | None = None
 
     @property
     def words(self) -> int:
         """The length of the quote with its lead-in."""
-        return len(self.text.split()) + len(self.lead.split())
+        return sum(len(part.split()) for part in (self.lead, self.text, *self.more))
 
 
 def _gathered(ask: question.Ask) -> list[Unit]:
@@ -50,7 +56,8 @@ def _answers(scored: ranking.Scored) -> bool:
 
 
 def _quote(unit: Unit, room: int) -> Quote:
-    lead = fold(unit.lead) if unit.kind in _CONTEXT_KINDS else ""
+    introduces = unit.kind == "row" or unit.lead.endswith(":")
+    lead = fold(unit.lead) if introduces and unit.kind in _CONTEXT_KINDS else ""
     text = " ".join(unit.text.split()[:room])
     keep_lead = lead and len(lead.split()) + len(text.split()) <= room
     return Quote(text=text, lead=lead if keep_lead else "", source=unit.source)
@@ -58,18 +65,26 @@ def _quote(unit: Unit, room: int) -> Quote:
 
 def _chosen(found: Sequence[ranking.Scored], max_words: int, most: int) -> tuple[Quote, ...]:
     """Take the best piece and those that are nearly as good, within the allowed number and length."""
-    quotes: list[Quote] = []
+    quotes: dict[object, Quote] = {}
     room = max(1, max_words)
-    for scored in ranking.distinct(found[:12])[:most]:
-        near_best = scored.score >= _NEAR_BEST * found[0].score
-        if quotes and (not near_best or len(scored.unit.text.split()) > room):
+    enough = found[0].score * (_NEAR_BEST + _NEARER * min(1.0, found[0].coverage)) if found else 0.0
+    for scored in ranking.distinct(found[:_CANDIDATES]):
+        unit = scored.unit
+        near_best = scored.score >= enough
+        place = (unit.source, unit.heading, unit.passage, unit.lead if unit.kind in _CONTEXT_KINDS else "")
+        earlier = quotes.get(place)
+        if quotes and (
+            not near_best or len(unit.text.split()) > room or (len(quotes) == most and not earlier)
+        ):
             continue
-        quote = _quote(scored.unit, room)
-        quotes.append(quote)
-        room -= quote.words
+        if earlier and len(earlier.more) < _MOST_MORE:
+            quotes[place] = replace(earlier, more=(*earlier.more, unit.text))
+        elif not earlier:
+            quotes[place] = _quote(unit, room)
+        room = max(1, max_words) - sum(quote.words for quote in quotes.values())
         if room <= 0:
             break
-    return tuple(quotes)
+    return tuple(quotes.values())
 
 
 def best(ask: question.Ask, max_words: int = 150, most: int = _MOST_QUOTES) -> tuple[Quote, ...]:
@@ -91,7 +106,8 @@ def quotes(prompt: Prompt) -> tuple[Quote, ...]:
 def _line(quote: Quote) -> str:
     lead = f'"{quote.lead}" … ' if quote.lead else ""
     source = f" ({quote.source})" if quote.source else ""
-    return f'- {lead}"{quote.text}"{source}'
+    text = " … ".join(f'"{part}"' for part in (quote.text, *quote.more))
+    return f"- {lead}{text}{source}"
 
 
 def _lines(opening: str, found: Sequence[Quote]) -> str:

@@ -3,28 +3,35 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bedrock_local.answers import answer_kinds, embedding
+from bedrock_local.answers import abbreviations, answer_kinds, embedding
 from bedrock_local.answers.memory import Memory, digest
 from bedrock_local.answers.units import Unit
-from bedrock_local.answers.words import fold, terms
+from bedrock_local.answers.words import WEAK_WORDS, fold, terms
 
 _BM25_K1, _BM25_B = 1.2, 0.75
 _RRF = 20.0
+_WEAK = 0.5
+_WEAK_TERMS = frozenset(stem for word in WEAK_WORDS for stem in terms(word))
 _WEIGHTS = {
-    "words": 1.0,
-    "around": 0.55,
-    "meaning": 0.55,
-    "passage": 0.45,
-    "kind": 0.35,
-    "pair": 0.12,
+    "words": 0.8,
+    "lead": 0.5,
+    "around": 0.5,
+    "beside": 0.2,
+    "meaning": 0.5,
+    "passage": 0.3,
+    "covered": 0.35,
+    "firm kind": 0.5,
+    "kind": 0.2,
+    "pair": 0.06,
     "row": 0.06,
-    "titled": 0.7,
+    "titled": 0.8,
 }
-_PENALTIES = {"code": 0.35, "question": 0.5, "short": 0.2, "long": 0.12}
-_SHORT_WORDS, _LONG_WORDS = 4, 70
+_PENALTIES = {"code": 0.35, "lead": 0.8, "link": 0.8, "question": 0.5, "short": 0.3, "long": 0.4}
+_SHORT_WORDS, _LONG_WORDS = 4, 35
 _LOOKED_AT = 80
 
 
@@ -43,6 +50,7 @@ class _Passages:
     texts: tuple[str, ...]
     counts: tuple[Counter[str], ...]
     of_unit: tuple[int, ...]
+    meanings: frozenset[abbreviations.Meaning]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,7 @@ class _Question:
     text: str
     weights: Mapping[str, float]
     pairs: frozenset[tuple[str, str]]
+    firm_kinds: tuple[answer_kinds.AnswerKind, ...]
     kinds: tuple[answer_kinds.AnswerKind, ...]
 
 
@@ -68,23 +77,31 @@ def _gather(pieces: Sequence[Unit]) -> _Passages:
         texts[-1] += "\n" + unit.text
         of_unit.append(len(texts) - 1)
     return _Passages(
-        texts=tuple(texts), counts=tuple(Counter(terms(t)) for t in texts), of_unit=tuple(of_unit)
+        texts=tuple(texts),
+        counts=tuple(Counter(terms(text)) for text in texts),
+        of_unit=tuple(of_unit),
+        meanings=abbreviations.explained(texts),
     )
 
 
 def _idf(question_terms: Sequence[str], pieces: Sequence[Unit]) -> dict[str, float]:
     size = len(pieces)
     found = {term: sum(term in unit.words for unit in pieces) for term in set(question_terms)}
-    return {term: math.log(1 + (size - n + 0.5) / (n + 0.5)) for term, n in found.items()}
+    return {
+        term: math.log(1 + (size - n + 0.5) / (n + 0.5)) * (_WEAK if term in _WEAK_TERMS else 1.0)
+        for term, n in found.items()
+    }
 
 
 def _question(text: str, pieces: Sequence[Unit]) -> _Question:
     words = terms(answer_kinds.without_filler(text))
+    kinds = answer_kinds.kinds(text)
     return _Question(
         text=text,
         weights=_idf(words, pieces),
         pairs=frozenset(pairwise(words)),
-        kinds=answer_kinds.kinds(text),
+        firm_kinds=tuple(kind for kind in kinds if kind.is_firm),
+        kinds=tuple(kind for kind in kinds if not kind.is_firm),
     )
 
 
@@ -121,7 +138,14 @@ def _fused(question: _Question, passages: _Passages) -> list[float]:
     ]
 
 
-def _share(question: _Question, words: frozenset[str]) -> float:
+def _beside(pieces: Sequence[Unit], position: int) -> frozenset[str]:
+    """Return the stems of the pieces right before and after one, where they belong to its passage."""
+    unit = pieces[position]
+    near = (*pieces[max(0, position - 1) : position], *pieces[position + 1 : position + 2])
+    return frozenset[str]().union(*(other.words for other in near if other.passage == unit.passage))
+
+
+def _share(question: _Question, words: AbstractSet[str]) -> float:
     total = sum(question.weights.values())
     return sum(weight for term, weight in question.weights.items() if term in words) / total if total else 0.0
 
@@ -130,11 +154,13 @@ def _penalty(unit: Unit) -> float:
     length = len(unit.text.split())
     shape = {
         "code": unit.kind == "code",
+        "lead": unit.kind == "lead",
+        "link": unit.kind == "link",
         "question": unit.text.rstrip().endswith("?"),
         "short": length < _SHORT_WORDS and unit.kind == "sentence",
-        "long": length > _LONG_WORDS,
+        "long": min(1.0, max(0, length - _LONG_WORDS) / _LONG_WORDS),
     }
-    return sum(_PENALTIES[name] for name, applies in shape.items() if applies)
+    return sum(_PENALTIES[name] * applies for name, applies in shape.items())
 
 
 def _details(question: _Question, unit: Unit) -> float:
@@ -142,7 +168,8 @@ def _details(question: _Question, unit: Unit) -> float:
     words = terms(unit.text)
     pairs = question.pairs & set(pairwise(words))
     return (
-        _WEIGHTS["kind"] * answer_kinds.fit(question.kinds, unit.text)
+        _WEIGHTS["firm kind"] * answer_kinds.fit(question.firm_kinds, unit.text)
+        + _WEIGHTS["kind"] * answer_kinds.fit(question.kinds, unit.text)
         + _WEIGHTS["pair"] * min(2, len(pairs))
         + _WEIGHTS["row"] * (unit.kind == "row")
         - _penalty(unit)
@@ -156,18 +183,27 @@ def rank(question_text: str, pieces: Sequence[Unit]) -> list[Scored]:
     question = _question(question_text, pieces)
     passages = _passages_before.get(digest(*(unit.text for unit in pieces)), lambda: _gather(pieces))
     fused = _fused(question, passages)
+    meanings = abbreviations.asked(passages.meanings, question.weights.keys())
+    covered = [_share(question, counts.keys()) for counts in passages.counts]
     near = embedding.similarities(question_text, [unit.text for unit in pieces]) or [0.0] * len(pieces)
 
     def first_look(position: int) -> Scored:
         unit = pieces[position]
-        own = _share(question, unit.words)
-        all_words = _share(question, unit.words | unit.around)
+        words = abbreviations.widened(unit.words, meanings)
+        own = _share(question, words)
+        led = _share(question, words | unit.led)
+        all_words = _share(question, words | unit.around)
+        passage = passages.of_unit[position]
         score = (
             _WEIGHTS["words"] * own
-            + _WEIGHTS["around"] * (all_words - own)
+            + _WEIGHTS["lead"] * (led - own)
+            + _WEIGHTS["around"] * (all_words - led)
+            + _WEIGHTS["beside"]
+            * (_share(question, words | unit.around | _beside(pieces, position)) - all_words)
+            + _WEIGHTS["covered"] * covered[passage]
             + _WEIGHTS["meaning"] * near[position]
             + _WEIGHTS["titled"] * (unit.title == frozenset(question.weights))
-            + _WEIGHTS["passage"] * fused[passages.of_unit[position]]
+            + _WEIGHTS["passage"] * fused[passage]
         )
         return Scored(unit=unit, score=score, coverage=all_words, meaning=near[position])
 

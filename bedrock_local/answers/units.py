@@ -1,24 +1,26 @@
 """Read a text into the pieces that can be quoted: sentences, table rows, list items."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from bedrock_local.answers.memory import Memory, digest
 from bedrock_local.answers.sections import sections
-from bedrock_local.answers.words import fold, plain, terms
+from bedrock_local.answers.words import fold, plain, terms, unescaped
 
 _LINE_KINDS = (
     ("blank", re.compile(r"^\s*$|^\s*(?:</?[a-z]\w*(?:\s[^<>]*)?>\s*)+$", re.IGNORECASE)),
-    ("heading", re.compile(r"^\s{0,3}#{1,6}\s+\S|^\s*\*\*[^*|]{1,120}\*\*:?\s*$|^\s*<h\d[^>]*>.*</h\d>\s*$")),
+    ("heading", re.compile(r"^\s{0,3}#{1,6}\s+\S|^\s*\*\*[^*|]{1,300}\*\*:?\s*$|^\s*<h\d[^>]*>.*</h\d>\s*$")),
+    ("path", re.compile(r"^(?!\s*(?:[-*+•>]|\d+[.)])\s)[^|>]{1,120}(?: > [^|>]{1,120}){1,6}(?<![.:;?!])$")),
     ("rule", re.compile(r"^\s*[-=_*|:+ \t]{3,}\s*$")),
-    ("row", re.compile(r"^\s*\||^[^|]+\|[^|]+\|")),
+    ("row", re.compile(r"^\s*\||^[^|]+\|[^|]+\||^[^|`]+ \| [^|`]+$")),
     ("item", re.compile(r"^\s*(?:[-*+•]|\d{1,3}\\?[.)])\s+\S|^\s*<li\b")),
     ("text", re.compile(r"")),
 )
 _FENCE = re.compile(r"^\s*(?:```|~~~)")
 _ITEM_MARK = re.compile(r"^\s*(?:[-*+•]|\d{1,3}\\?[.)])\s+")
+_QUOTE_MARK = re.compile(r"\A\s*(?:>\s*)+")
 _HEADING_MARK = re.compile(r"^[\s#*]+|[\s*:]+$")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])([\"'\u201d\u2019)\]*_]{0,3})\s+(?=[\"'\u201c\u2018(\[*_`\\]{0,3}[A-Z0-9\u0080-\uffff<])"
@@ -29,15 +31,24 @@ _ABBREVIATION = re.compile(
     r"|^\d{1,3})\\?\.$",
     re.IGNORECASE,
 )
+_LINK_ONLY = re.compile(r"^(?:[^\w\[\]()]*\[[^\[\]]*\]\([^()]*\))+[^\w\[\]()]*$")
+_TITLE = re.compile(r"^[^\d|`]{1,100}(?<![.:;?!,])$")
 _EDGE_TAGS = re.compile(r"^(?:\s*<[^<>]{1,200}>)+\s*|\s*(?:<[^<>]{1,200}>\s*)+$")
 _PASSAGE_LENGTH = 900
 _CODE_LENGTH = 240
 _UNMARKED_LEVEL = 7
+_HEADINGS = 3
+_LOG_WORDS = 12
+_HEADER_CELL = r"[^\W\d]+(?: [^\W\d]+){0,2}"
+_HEADER = re.compile(rf"^{_HEADER_CELL}(?: \| {_HEADER_CELL})+$")  # of a table without bars around it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """Hold one quotable piece, verbatim but for white space, with what a reader needs to place it."""
+    """Hold one piece, verbatim but for white space and escapes, with what a reader needs to place it.
+
+    A "lead" announces what follows and a "link" only points elsewhere: neither says anything alone.
+    """
 
     text: str
     kind: str
@@ -55,6 +66,11 @@ class Unit:
     def title(self) -> frozenset[str]:
         """The stems of the innermost heading."""
         return frozenset(terms(self.heading.rpartition(" > ")[2]))
+
+    @cached_property
+    def led(self) -> frozenset[str]:
+        """The stems of its lead-in sentence or table header."""
+        return frozenset(terms(self.lead))
 
     @cached_property
     def around(self) -> frozenset[str]:
@@ -102,6 +118,19 @@ def _sentences(text: str) -> list[str]:
     return [piece for piece in (fold(_EDGE_TAGS.sub("", piece)) for piece in pieces) if piece]
 
 
+def _is_log(text: str) -> bool:
+    """Tell whether a text is long and mostly numbers and identifiers, as lines of a log are."""
+    words = [word.strip("(),.:;*`'\"") for word in text.split()] if "|" not in text else []
+    return len(words) >= _LOG_WORDS and sum(word.isalpha() for word in words) < len(words) / 2
+
+
+_SAYING_NOTHING: tuple[tuple[str, Callable[[str], object]], ...] = (
+    ("lead", lambda text: text.rstrip("*_ ").endswith(":")),
+    ("link", _LINK_ONLY.match),
+    ("code", _is_log),
+)
+
+
 class _Reader:
     """Walk over the blocks of one section, keeping the heading, the lead-in and the table header in mind."""
 
@@ -110,6 +139,7 @@ class _Reader:
         self._headings: list[tuple[int, str]] = []
         self._lead = ""
         self._row: str | None = None
+        self._may_be_header = False
         self.units: list[Unit] = []
 
     def read(self, block: _Block) -> None:
@@ -119,7 +149,8 @@ class _Reader:
 
     def _add(self, text: str, kind: str, lead: str = "") -> None:
         if fold(plain(text)).strip(" |*_-"):
-            heading = " > ".join(title for _, title in self._headings[-2:])
+            heading = " > ".join(title for _, title in self._headings[-_HEADINGS:])
+            kind = next((name for name, says_nothing in _SAYING_NOTHING if says_nothing(text)), kind)
             self.units.append(Unit(text=text, kind=kind, heading=heading, lead=lead, source=self._source))
 
     def _read_blank(self, text: str) -> None:
@@ -137,19 +168,29 @@ class _Reader:
         self._headings = [*above, (level, _HEADING_MARK.sub("", fold(plain(text))))]
         self._lead = ""
 
+    def _read_path(self, text: str) -> None:
+        """Take a line such as "Guide > Limits" for the headings that the next text stands under."""
+        self._headings = list(enumerate(fold(plain(text)).split(" > "), start=1))
+        self._lead = ""
+
     def _read_text(self, text: str) -> None:
-        for sentence in _sentences(text):
-            self._add(sentence, "sentence", self._lead if self._lead.endswith(":") else "")
+        for sentence in _sentences(_QUOTE_MARK.sub("", unescaped(text))):
+            is_led = bool(self.units) and self.units[-1].kind == "lead" and self.units[-1].text == self._lead
+            self._add(sentence, "sentence", self._lead if is_led else "")
             self._lead = sentence
 
     def _read_item(self, text: str) -> None:
-        for sentence in _sentences(_ITEM_MARK.sub("", text)):
+        for sentence in _sentences(unescaped(_ITEM_MARK.sub("", text))):
             self._add(sentence, "item", self._lead)
 
     def _read_row(self, text: str) -> None:
-        row = fold(text).strip("| ")
+        row = fold(unescaped(text)).strip("| ")
+        if self._row is not None and self._may_be_header:
+            self._read_rule("")
         if self._row is None and self._lead.count("|") == 0:
             self._lead = self._lead if self._lead.endswith(":") else ""
+        is_first = self._row is None and "|" not in self._lead
+        self._may_be_header = is_first and _HEADER.match(text) is not None
         self._row = row
         self._add(row, "row", self._lead)
 
@@ -179,12 +220,21 @@ def _with_passages(units: list[Unit]) -> tuple[Unit, ...]:
     return tuple(numbered)
 
 
+def _has_title(lines: tuple[str, ...]) -> bool:
+    """Tell whether the first line under the name of a source is the title of what follows."""
+    return len(lines) > 2 and not lines[1].strip() and bool(_TITLE.match(lines[0]))  # noqa: PLR2004
+
+
 def _read(text: str, title: str | None) -> tuple[Unit, ...]:
     units: list[Unit] = []
     for section in sections(text):
         names = [name for name in (title, section.source) if name]
         reader = _Reader(": ".join(dict.fromkeys(names)) or None)
-        for block in _blocks(section.lines):
+        lines = section.lines
+        if section.source and _has_title(lines):
+            reader.read(_Block("path", lines[0]))
+            lines = lines[1:]
+        for block in _blocks(lines):
             reader.read(block)
         units.extend(reader.units)
     return _with_passages(units)

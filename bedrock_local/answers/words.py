@@ -4,7 +4,9 @@ import re
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_MARKUP = re.compile(r"<[^<>]{1,200}>|\]\([^()\s]*\)|\\")
+_MARKUP = re.compile(r"<[^<>]{1,200}>|\]\([^()\s]*\)")
+_ESCAPE = re.compile(r"\\(?=[!-/:-@\[-`{-~])")
+_PREFIX_HYPHEN = re.compile(r"(?<=\b[Ee])-(?=\w)|(?<=\b[Rr]e)-(?=\w)|(?<=\b[Pp]re)-(?=\w)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SPACE = re.compile(r"\s+")
 
@@ -14,17 +16,29 @@ STOP_WORDS = frozenset(
     only or other our ours out over own same she should so some such than that the their theirs them then
     there these they this those to too under up us very was we were what what's when where which while who
     whom why will with would you your yours about also may might must shall please tell give need want know
-    let any each""".split()  # noqa: SIM905
+    let any each one""".split()  # noqa: SIM905
 )
+WEAK_WORDS = frozenset(
+    """after again all allow always another become before bring call come during ever every find first get
+    go goes going happen keep look long make many maximum minimum much new often put run see set start stop
+    take taking time until used way whole without work""".split()  # noqa: SIM905
+)
+"""Words that say little by themselves, but not nothing."""
 _ENDINGS = (
     ("ications", "ic"), ("ication", "ic"), ("ations", ""), ("ation", ""), ("ators", ""), ("ator", ""),
     ("ated", ""), ("ating", ""), ("ates", ""), ("ate", ""), ("ities", "ity"), ("ies", "y"), ("ied", "y"),
     ("ings", ""), ("ing", ""), ("ments", ""), ("ment", ""), ("ions", ""), ("ion", ""),
     ("ers", ""), ("er", ""), ("ed", ""), ("es", ""), ("s", ""), ("ly", ""), ("e", ""),
 )  # fmt: skip
-_SHORTEST_STEM = 4
+_SHORTEST_STEM = 3
+_DOUBLED = re.compile(r"([bdgmnprt])\1$")
+_LONGEST_UNDOUBLED = 3
 _KEPT_ENDINGS = ("ss", "us", "is")
-_SAME = {"max": "maximum", "min": "minimum", "mins": "minute", "secs": "second", "docs": "document"}
+_SAME = {
+    "max": "maximum", "biggest": "maximum", "largest": "maximum", "longest": "maximum", "highest": "maximum",
+    "min": "minimum", "smallest": "minimum", "shortest": "minimum", "lowest": "minimum", "fewest": "minimum",
+    "use": "used", "uses": "used", "using": "used", "mins": "minute", "secs": "second", "docs": "document",
+}  # fmt: skip
 
 
 def fold(text: str) -> str:
@@ -32,9 +46,14 @@ def fold(text: str) -> str:
     return _SPACE.sub(" ", text).strip()
 
 
+def unescaped(text: str) -> str:
+    """Drop the backslashes that Markdown puts before punctuation."""
+    return _ESCAPE.sub("", text)
+
+
 def plain(text: str) -> str:
     """Drop tags, link targets and escapes, so that only what a reader reads is compared."""
-    return _MARKUP.sub(" ", text)
+    return _PREFIX_HYPHEN.sub("", _MARKUP.sub(" ", unescaped(text)))
 
 
 def stem(word: str) -> str:
@@ -44,7 +63,8 @@ def stem(word: str) -> str:
         return word
     for ending, instead in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) + len(instead) >= _SHORTEST_STEM:
-            return word[: len(word) - len(ending)] + instead
+            cut = word[: len(word) - len(ending)] + instead
+            return cut[:-1] if len(cut) > _LONGEST_UNDOUBLED and _DOUBLED.search(cut) else cut
     if word.endswith("s") and len(word) > 2 and not word[-2].isdigit():  # noqa: PLR2004
         return word[:-1]
     return word

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from importlib.metadata import version
 from pathlib import Path
 
 __all__ = ["parser"]
@@ -19,6 +20,7 @@ def parser() -> ArgumentParser:
     top = ArgumentParser(
         prog="bedrock-routing", description=_DESCRIPTION, formatter_class=RawDescriptionHelpFormatter
     )
+    top.add_argument("--version", action="version", version=version("bedrock-routing"))
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_ask(commands.add_parser("ask", help="ask questions about files and folders"))
     _add_demo(commands.add_parser("demo", help="ask the three guides that come with this package"))
@@ -36,7 +38,7 @@ def _add_ask(command: ArgumentParser) -> None:
     size.add_argument("--whole", action="store_true", help="put all documents into the prompt")
     size.add_argument("--retrieve", action="store_true", help="put only the passages found for each question")
     command.add_argument(
-        "-k", type=_count, default=8, metavar="N", help="passages per question (default: %(default)s)"
+        "-k", type=_count, default=10, metavar="N", help="passages per question (default: %(default)s)"
     )
     _add_target(command)
 

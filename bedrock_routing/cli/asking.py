@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -66,7 +67,7 @@ class Asker:
         whole: AIMessageChunk | None = None
         for chunk in (prompt | self.model).stream(inputs):
             if isinstance(chunk, AIMessageChunk):
-                console.print(chunk.text, end="", markup=False)
+                console.print(_printable(chunk.text), end="", markup=False)
                 whole = chunk if whole is None else whole + chunk
         console.print()
         answer = AIMessage(content=whole.text if whole else "")
@@ -83,7 +84,7 @@ def prepare(
     tokens = sum(len(each.page_content) for each in documents) // _CHARACTERS_PER_TOKEN
     limit = _most_tokens(model.client.abilities())
     files = len({each.metadata.get("source") for each in documents})
-    size = f"{files} file{'s' if files != 1 else ''}, about {tokens:,} tokens"
+    size = f"{files} file{'s' if files != 1 else ''}, roughly {tokens:,} tokens"
     if options.whole or (tokens <= limit and not options.retrieve):
         console.print(f"{size}: the whole text goes into the prompt.", markup=False)
         return Asker(model=model, retriever=WholeDocuments(documents=tuple(documents)))
@@ -105,19 +106,26 @@ def ask_all(asker: Asker, questions: Sequence[str], console: Console) -> None:
         asker.ask(question, (), console)
 
 
-def chat(asker: Asker, console: Console) -> None:
-    """Ask in one conversation until the end of input or a word of farewell."""
+def chat(asker: Asker, first: Sequence[str], console: Console) -> None:
+    """Ask in one conversation, the given questions first, until the end of input or a word of farewell."""
     history: list[BaseMessage] = []
+    for question in chain(first, _typed(console)):
+        if question in first or not console.is_terminal:
+            console.print(f"\n> {question}", style="bold", markup=False)
+        answer = asker.ask(question, history, console)
+        history += [HumanMessage(content=question), answer]
+
+
+def _typed(console: Console) -> Iterator[str]:
     console.print("\nAsk away; an empty line or 'exit' ends.", style="dim")
     while True:
         try:
-            question = console.input("\n> ").strip()
+            question = console.input("\n> " if console.is_terminal else "").strip()
         except EOFError:
             return
         if not question or question.lower() in _ENDINGS:
             return
-        answer = asker.ask(question, history, console)
-        history += [HumanMessage(content=question), answer]
+        yield question
 
 
 def _most_tokens(abilities: Common) -> int:
@@ -135,10 +143,9 @@ def _label(metadata: dict[str, Any]) -> str:
 
 
 def _sources(answer: str, documents: Sequence[Document]) -> list[str]:
-    """Return the sources that the answer names; where it names none, all files it could have used."""
+    """Return the sources that the answer names."""
     labels = dict.fromkeys(_label(each.metadata) for each in documents)
-    named = [label for label in labels if label in answer]
-    return named or list(dict.fromkeys(label.partition(", page")[0] for label in labels))
+    return [label for label in labels if label in answer] or ["none named"]
 
 
 def _line(receipt: Receipt) -> str:
@@ -150,5 +157,12 @@ def _line(receipt: Receipt) -> str:
     tokens = (
         f"read {usage.read:,}{share} | written {usage.write:,} | fresh {usage.fresh:,} | out {usage.output:,}"
     )
+    money_line = f"cost {money(receipt.cost_usd)} | saved {money(receipt.saved_usd)}"
     latency = f" | {receipt.latency_ms / 1000:.1f} s" if receipt.latency_ms is not None else ""
-    return f"{model} | {tokens} | cost {money(receipt.cost_usd)} | saved {money(receipt.saved_usd)}{latency}"
+    cut = " | cut off at --max-tokens" if receipt.stop_reason == "max_tokens" else ""
+    return f"{model} | {tokens} | {money_line}{latency}{cut}"
+
+
+def _printable(text: str) -> str:
+    """Leave out control characters: a document must not steer the terminal."""
+    return "".join(each for each in text if each in "\n\t" or each.isprintable())

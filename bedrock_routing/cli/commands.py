@@ -15,7 +15,7 @@ from bedrock_routing.cli.connection import connect, serve
 from bedrock_routing.cli.demo import QUESTIONS, guides
 from bedrock_routing.cli.loading import load
 from bedrock_routing.errors import BedrockRoutingError, ConfigurationError
-from bedrock_routing.ledger import Ledger, collect
+from bedrock_routing.ledger import collect
 
 __all__ = ["run"]
 
@@ -52,21 +52,20 @@ def _ask(options: Namespace) -> int:
     questions = [each.strip() for each in options.question if each.strip()]
     if not questions and not options.chat:
         raise ConfigurationError("Ask a question with -q, or start a conversation with --chat.")
-    with _asker(options, options.paths) as (asker, ledger):
-        ask_all(asker, questions, _OUT)
+    with _asker(options, options.paths) as asker:
         if options.chat:
-            chat(asker, _OUT)
-        _report(ledger)
+            chat(asker, questions, _OUT)
+        else:
+            ask_all(asker, questions, _OUT)
     return 0
 
 
 def _demo(options: Namespace) -> int:
     options = Namespace(**{**vars(options), "whole": True, "retrieve": False, "k": 8})
-    with _asker(options, guides()) as (asker, ledger):
+    with _asker(options, guides()) as asker:
         for heading, questions in QUESTIONS:
             _OUT.print(f"\n{heading}", style="bold cyan", markup=False)
             ask_all(asker, questions, _OUT)
-        _report(ledger)
     return 0
 
 
@@ -76,12 +75,15 @@ def _serve(options: Namespace) -> int:
 
 
 @contextmanager
-def _asker(options: Namespace, paths: Sequence[Path]) -> Generator[tuple[Asker, Ledger]]:
-    """Read the documents first: a wrong path must neither start a server nor reach AWS."""
+def _asker(options: Namespace, paths: Sequence[Path]) -> Generator[Asker]:
+    """Read the documents first: a wrong path must neither start a server nor reach AWS.
+
+    However it ends, what was asked until then is added up.
+    """
     documents = load(paths, _ERR)
     with connect(options, _OUT) as connection, collect() as ledger:
-        yield prepare(documents, connection, options, _OUT), ledger
-
-
-def _report(ledger: Ledger) -> None:
-    _OUT.print(f"\n{ledger}", markup=False)
+        try:
+            yield prepare(documents, connection, options, _OUT)
+        finally:
+            if ledger.total.calls:
+                _OUT.print(f"\n{ledger}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from argparse import Namespace
 from collections.abc import Generator
@@ -9,10 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from rich.console import Console
 
 from bedrock_local import LocalBedrock, Pace
 from bedrock_local.serving import serve as serve_local
+from bedrock_routing.arns import parse
 from bedrock_routing.errors import ConfigurationError
 from langchain_bedrock_routing import ChatBedrockRouter
 
@@ -26,6 +29,7 @@ _PACE = Pace(prompt_tokens_per_second=5_000, output_tokens_per_second=150, first
 @contextmanager
 def connect(options: Namespace, console: Console) -> Generator[ChatBedrockRouter]:
     """Yield the chat model that answers; a local Bedrock runs as long as the block."""
+    parse(options.router)  # a wrong one is said before anything starts
     if options.local or not _has_credentials(options.profile):
         with LocalBedrock(answers=options.answers, pace=_PACE if options.pace else None) as bedrock:
             why = "as asked" if options.local else "no AWS credentials found"
@@ -36,6 +40,7 @@ def connect(options: Namespace, console: Console) -> Generator[ChatBedrockRouter
                 endpoint_url=bedrock.endpoint_url,
                 aws_access_key_id="local",
                 aws_secret_access_key="local",  # noqa: S106 - made up; a loopback socket asks for none
+                config=Config(proxies={}, signature_version="v4"),
             )
         return
     region = options.region or _session(options.profile).region_name or _DEFAULT_REGION
@@ -53,7 +58,14 @@ def serve(options: Namespace, console: Console) -> None:
         console.print("export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_REGION=us-east-1")
 
     pace = _PACE if options.pace else None
-    serve_local(port=options.port, answers=options.answers, pace=pace, on_ready=ready)
+    try:
+        serve_local(port=options.port, answers=options.answers, pace=pace, on_ready=ready)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"Port {options.port} is in use; --port 0 takes any free one."
+            ) from error
+        raise
 
 
 def _local_line(options: Namespace, why: str) -> str:

@@ -1,4 +1,4 @@
-"""How well texts answer a question: by its words, by its meaning, and both put together.
+"""How well texts answer a question: by its words, its meaning, their headings, and all put together.
 
 1. A score of 0 or less means "not found"; scores of different rankings are never compared, only their ranks.
 2. A question for a quantity ("how long", "how many") looks for texts that state one.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -18,7 +18,7 @@ import bm25s  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MeaningIndex", "WordIndex", "fused", "terms"]
+__all__ = ["HeadingIndex", "MeaningIndex", "WordIndex", "fused", "terms"]
 
 Scores = NDArray[np.float32]
 
@@ -29,6 +29,7 @@ _HEAD_START: Final = (
     10  # the constant of reciprocal rank fusion: small, so that the top of a ranking weighs much
 )
 _QUANTITY_WEIGHT: Final = 2
+_LEAST_ALIKE: Final = 0.6  # a heading that shares less with a question says nothing about it
 _BATCH: Final = 256
 _NONE: Final[Scores] = np.zeros(0, np.float32)
 _WORD: Final = re.compile(r"[a-z]+|\d+(?:[.,]\d+)*|[^\W\d_a-z]+")
@@ -99,6 +100,25 @@ class WordIndex:
 def _stated(text: str) -> list[str]:
     lowered = text.lower()
     return [name for name, _, stated in _QUANTITIES if stated.search(lowered)]
+
+
+class HeadingIndex:
+    """Score texts by how nearly one of their headings is what a question asks for: "What is an attacker?"."""
+
+    def __init__(self, headings: Sequence[Iterable[str]]) -> None:
+        self._headings = [[frozenset(terms(heading)) for heading in of_text] for of_text in headings]
+
+    def scores(self, question: str) -> Scores:
+        """Return per text which part of their words the question and the best heading share, if large."""
+        asked = frozenset(terms(question))
+        alike = (
+            max((_shared(asked, heading) for heading in of_text), default=0.0) for of_text in self._headings
+        )
+        return np.array([share if share >= _LEAST_ALIKE else 0.0 for share in alike], np.float32)
+
+
+def _shared(asked: frozenset[str], heading: frozenset[str]) -> float:
+    return 2 * len(asked & heading) / ((len(asked) + len(heading)) or 1)
 
 
 class MeaningIndex:

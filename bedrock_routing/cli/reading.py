@@ -102,7 +102,7 @@ def _files_in(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         visible = [Path(root, name) for name in names if not name.startswith(".")]
-        found += [file for file in visible if file.suffix.lower() in READERS]
+        found += [file for file in visible if file.suffix.lower() in READERS and file.is_file()]
     if not found:
         endings = ", ".join(READERS)
         raise ReadingError(f"{folder} holds no file that can be read. Files that can end in {endings}.")

@@ -314,6 +314,24 @@ def test_a_question_for_a_quantity_prefers_text_that_states_one() -> None:
     assert retriever.invoke("How long does a prefix live in the cache?")[0].metadata["source"] == "b.md"
 
 
+def test_a_heading_that_names_what_is_asked_for_wins() -> None:
+    """A short definition under its own heading comes before texts that mention the word more often."""
+    mention = "An attacker may guess. The attacker of an attacker is an attacker. "
+    documents = [
+        Document(page_content=f"# Threats {n}\n\n{mention * n}", metadata={"source": f"{n}.md"})
+        for n in range(1, 12)
+    ]
+    terms = Document(
+        page_content="# Terms\n\n## Nonce\n\nA number.\n\n## Attacker\n\nA party with malicious intent.",
+        metadata={"source": "terms.md"},
+    )
+    retriever = HybridRetriever.from_documents([*documents, terms], k=6)
+
+    found = [chunk.metadata["source"] for chunk in retriever.invoke("Who is an attacker?")]
+
+    assert "terms.md" in found
+
+
 def test_the_logging_of_the_process_is_left_alone() -> None:
     """Building an index adds no handler to the root logger and does not change its level."""
     root = logging.getLogger()

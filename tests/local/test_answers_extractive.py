@@ -9,7 +9,7 @@ from bedrock_local.answers import Prompt, PromptDocument, PromptTurn, ToolResult
 from bedrock_local.answers.extractive import NOTHING_FOUND, OPENING, ExtractiveEngine, quotes
 from bedrock_local.answers.memory import Memory
 from bedrock_local.answers.units import units
-from bedrock_local.answers.words import fold
+from bedrock_local.answers.words import fold, unescaped
 
 FACT = "A function can run for at most 15 minutes."
 OTHER = "Queues keep a message for four days.\n\nThe console shows the logs of every run."
@@ -111,6 +111,9 @@ FRAGMENTS = st.sampled_from(
         FACT,
         OTHER,
         "## How long can a function run",
+        "Guide > How long can a function run",
+        "> A function \\(one\\) can run\\.",
+        "It can run for:",
         "- A function can run\n  for hours",
         "1. Run it for 3 days.",
         "| a function | run long |",
@@ -138,13 +141,14 @@ FRAGMENTS = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(FRAGMENTS, max_size=12), st.sampled_from([" ", "\n", "\n\n"]), st.booleans())
 def test_quotes_are_verbatim(fragments: list[str], between: str, in_system: bool) -> None:
-    """Whatever the prompt is made of, what is quoted stands in one piece in it, but for white space."""
+    """Whatever the prompt is made of, quotes stand in it in one piece, but for white space and escapes."""
     text = between.join(fragments)
     system, human = (text, QUESTION) if in_system else ("", f"{text}\n\nQuestion: {QUESTION}")
-    whole = fold(system if in_system else human)
+    whole = fold(unescaped(system if in_system else human))
     for quote in quotes(Prompt(system=system, turns=(user(human),))):
         assert quote.text in whole
         assert quote.lead in whole
+        assert all(part in whole for part in quote.more)
 
 
 @pytest.mark.parametrize(
@@ -308,3 +312,66 @@ def test_wrapped_lines_are_one_sentence() -> None:
     text = "A function can run\n   for at most\n15 minutes."
     assert [unit.text for unit in units(text)] == [FACT]
     assert FACT in fold(text)
+
+
+@pytest.mark.parametrize(
+    "announcement",
+    [
+        "Guide > How long can a function run",
+        "How long can a function run:",
+        "[How long can a function run](runs.md)",
+        "## How long can a function run",
+    ],
+)
+def test_what_says_nothing_alone_is_no_answer(announcement: str) -> None:
+    """Of headings, lead-ins and links with the words of the question, none comes before the answer."""
+    prompt = Prompt(system=f"{announcement}\n\n{OTHER}\n\n{FACT}", turns=(user(QUESTION),))
+    assert quotes(prompt)[0].text == FACT
+
+
+def test_quotes_without_markdown_escapes() -> None:
+    """The backslashes that Markdown puts before punctuation are neither shown nor do they part words."""
+    prompt = Prompt(system="A function can run for 15 minutes \\(at most\\)\\.", turns=(user(QUESTION),))
+    assert quotes(prompt)[0].text == "A function can run for 15 minutes (at most)."
+
+
+def test_an_abbreviation_stands_for_its_words() -> None:
+    """A text that uses an abbreviation answers a question that uses the words, once both are explained."""
+    text = (
+        "The False Match Rate (FMR) says little by itself.\n\nIt counts how often strangers match.\n\n"
+        "Systems SHALL operate with an FMR of 1 in 1000."
+    )
+    found = quotes(Prompt(system=text, turns=(user("Which false match rate must systems operate with?"),)))
+    assert found[0].text == "Systems SHALL operate with an FMR of 1 in 1000."
+
+
+def test_a_definition_answers_what_something_is() -> None:
+    """Of sentences about a thing, the one that says what it is comes first."""
+    text = "Open a queue URL with care.\n\nA queue URL is an address.\n\nAdd a queue URL to a queue."
+    assert (
+        quotes(Prompt(system=text, turns=(user("What is a queue URL?"),)))[0].text
+        == "A queue URL is an address."
+    )
+
+
+def test_a_number_of_the_things_asked_for_answers_how_many() -> None:
+    """Asked how many things there may be, a text that counts these things wins over other numbers."""
+    text = "Layers of a function were added 3 years ago.\n\nA function takes up to five layers."
+    found = quotes(Prompt(system=text, turns=(user("How many layers can a function have?"),)))
+    assert found[0].text == "A function takes up to five layers."
+
+
+def test_good_neighbours_are_quoted_together() -> None:
+    """Pieces of one passage that answer nearly as well stand in one quote, each verbatim."""
+    text = "A function can run for 15 minutes.\nA function can run in a region for 3 hours."
+    (found,) = quotes(Prompt(system=text, turns=(user(QUESTION),)))
+    assert {found.text, *found.more} == set(text.splitlines())
+
+
+def test_the_header_of_a_table_without_a_rule_is_a_lead_in() -> None:
+    """A short first row of a table as PDF files give it introduces the other rows and is no row itself."""
+    table = "Task | Service\nTurn text into speech | Amazon Polly\nRead scans | Amazon Textract"
+    assert [(unit.lead, unit.text) for unit in units(table)] == [
+        ("Task | Service", "Turn text into speech | Amazon Polly"),
+        ("Task | Service", "Read scans | Amazon Textract"),
+    ]
