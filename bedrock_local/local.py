@@ -6,7 +6,7 @@ import importlib
 import threading
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, get_args
 
 from bedrock_local.answers.base import AnswerEngine
 from bedrock_local.caching import PromptCache, Visible
@@ -61,6 +61,8 @@ class LocalBedrock:
     ) -> None:
         self.region = region
         self.account = account
+        _check("routing", routing, get_args(Literal["difficulty", "alternate"]))
+        _check("points_under_router", points_under_router, get_args(PointsUnderRouter))
         timer = clock or SystemClock()
         speed = pace or Pace()
         self._models = ModelBook(region=region, account=account, extra=extra_models, revived=revive)
@@ -140,12 +142,17 @@ class LocalBedrock:
         SigV4 is forced: with `AWS_BEARER_TOKEN_BEDROCK` set, botocore would refuse a plain http endpoint.
         `settings` are those of `botocore.config.Config`.
         """
+        if self._thread is None:
+            raise RuntimeError(
+                "the local Bedrock is not running: use it in a with statement, or call start()"
+            )
         session = boto3_session.Session(
             aws_access_key_id="local",
             aws_secret_access_key="local",  # noqa: S106 - made up
             region_name=self.region,
         )
-        config = botocore_config.Config(**{"signature_version": "v4", **settings})
+        # No proxy of the environment stands between two ends of one machine.
+        config = botocore_config.Config(**{"signature_version": "v4", "proxies": {}, **settings})
         return session.client(service, endpoint_url=self.endpoint_url, config=config)
 
     def fail(self, fault: Fault, times: int = 1, operation: str | None = None) -> None:
@@ -193,6 +200,11 @@ class LocalBedrock:
         self._log.clear()
         self._faults.clear()
         self._cache.clear()
+
+
+def _check(name: str, value: object, words: Sequence[str]) -> None:
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"{name} is one of {', '.join(words)}, not {value!r}")
 
 
 def _engine(answers: str | AnswerEngine) -> AnswerEngine:

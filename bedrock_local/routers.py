@@ -114,7 +114,8 @@ class RouterBook:
             for router in self._routers.values():
                 if short in (router.name, router.arn) or router.arn.endswith(f"/{short}"):
                     return router.arn
-        raise KeyError(short)
+        known = ", ".join(repr(router.name) for router in self._routers.values())
+        raise LookupError(f"no router {short!r}; there are {known}")
 
     def all(self, kind: str | None = None) -> list[Router]:
         """Return the routers, the default ones first."""

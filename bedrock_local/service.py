@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -19,6 +20,8 @@ from bedrock_local.routes import Route, route
 from bedrock_local.streaming import stream_events
 
 __all__ = ["Reply", "Service"]
+
+logger = logging.getLogger("bedrock_local")
 
 _NUMBERS = frozenset({"maxResults"})
 _OUTPUT_EVENT = "contentBlockDelta"
@@ -94,6 +97,11 @@ class Service:
         except ServiceError as error:
             self._log.add(exchange.record(error=error.name))
             return _failed(error)
+        except Exception as error:
+            # An answer engine that fails, or a mistake of ours: said to the client, not lost with its socket.
+            logger.exception("the local Bedrock could not answer")
+            self._log.add(exchange.record(error="ModelErrorException"))
+            return _failed(ServiceError("ModelErrorException", f"{type(error).__name__}: {error}"))
 
     def _struck(self, exchange: _Exchange, fault: Fault) -> Fault:
         if fault.kind == "error":

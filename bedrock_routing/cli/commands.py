@@ -49,7 +49,7 @@ def _ask(options: Namespace) -> int:
         raise ConfigurationError(
             "Name the files or folders to ask about: bedrock-routing ask PATH -q QUESTION"
         )
-    questions = [each.strip() for each in options.question if each.strip()]
+    questions = [_readable(each).strip() for each in options.question if each.strip()]
     if not questions and not options.chat:
         raise ConfigurationError("Ask a question with -q, or start a conversation with --chat.")
     with _asker(options, options.paths) as asker:
@@ -58,6 +58,11 @@ def _ask(options: Namespace) -> int:
         else:
             ask_all(asker, questions, _OUT)
     return 0
+
+
+def _readable(text: str) -> str:
+    """Replace bytes of the command line that are no text."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _demo(options: Namespace) -> int:

@@ -7,16 +7,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import bm25s  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from numpy.typing import NDArray
+
+from bedrock_local.answers.embedding import word_vectors
 
 __all__ = ["HeadingIndex", "MeaningIndex", "WordIndex", "fused", "terms"]
 
@@ -127,7 +127,7 @@ class MeaningIndex:
     def __init__(
         self, texts: Sequence[str], *, on_progress: Callable[[int, int], None] | None = None
     ) -> None:
-        self._embedder = _load_embedder() if texts else None
+        self._embedder: _Embedder | None = word_vectors() if texts else None
         self._vectors: Scores | None = None
         parts: list[Scores] = []
         for start in range(0, len(texts), _BATCH):
@@ -144,20 +144,6 @@ class MeaningIndex:
         if self._embedder is None or self._vectors is None or not question.strip():
             return _NONE
         return self._vectors @ self._embedder.embed([question], norm=True)[0]
-
-
-def _load_embedder() -> _Embedder | None:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        wordllama = importlib.import_module("wordllama")
-    except ImportError:
-        return None
-    finally:  # importing it configures the logging of the whole process
-        root.handlers[:] = handlers
-        root.setLevel(level)
-    home = Path(cast("str", wordllama.__file__)).parent  # the weights lie there; its default looks elsewhere
-    return cast("_Embedder", wordllama.WordLlama.load(cache_dir=home, disable_download=True))
 
 
 def fused(*weighted: tuple[float, Scores]) -> list[int]:

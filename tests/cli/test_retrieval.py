@@ -1,7 +1,6 @@
 import asyncio
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from langchain_core.documents import Document
 from pydantic import ValidationError
 
+from bedrock_routing.cli import ranking
 from bedrock_routing.cli.chunking import chunk_documents
 from bedrock_routing.cli.reading import read_files
 from bedrock_routing.cli.retrieval import HybridRetriever
@@ -119,7 +119,7 @@ def guides() -> HybridRetriever:
 
 @pytest.fixture
 def no_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wordllama", None)
+    monkeypatch.setattr(ranking, "word_vectors", lambda: None)
 
 
 def own_words(chunk: Document) -> str:
