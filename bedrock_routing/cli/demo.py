@@ -18,7 +18,7 @@ QUESTIONS: Sequence[tuple[str, Sequence[str]]] = (
     (
         "Three questions over the same guides: the first writes them to the cache, the others read them.",
         (
-            "What happens when a prompt is shorter than the minimum for a cache point?",
+            "What happens to a prefix that is below the model's minimum?",
             "When should I choose retrieval and when fine-tuning?",
             "Which service reads invoices and receipts from scans, and what does it return?",
         ),

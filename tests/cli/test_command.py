@@ -12,6 +12,7 @@ import pytest
 from bedrock_local import LocalBedrock
 from bedrock_routing.cli import main
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 WHERE = "Where does the spare key hang?"
 LINE = re.compile(
     r"^(\S+) \| read ([\d,]+)[^|]*\| written ([\d,]+) \| fresh ([\d,]+) \| out ([\d,]+) \| cost",
@@ -60,11 +61,13 @@ def test_retrieval_sends_only_passages(notes: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_demo_reads_the_cache_and_uses_both_models(capsys: pytest.CaptureFixture[str]) -> None:
-    """The second and third answers read the guides, the hard question goes to the larger model."""
+    """Answers two and three read the guides, the hard question gets the larger model; the README shows it."""
     assert main(["demo"]) == 0
-    asked = lines(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    asked = lines(out)
     assert [line[0] for line in asked] == ["amazon.nova-lite-v1:0"] * 4 + ["amazon.nova-pro-v1:0"]
     assert [line[1] == "0" for line in asked] == [True, False, False, False, True]
+    assert out[out.index("model   ") :].strip() in README.read_text("utf-8")
 
 
 def test_a_conversation_goes_on_until_exit(
