@@ -152,7 +152,7 @@ class Engine:
             skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy.ttl, ttl), *plan.skipped),
             judged=(*(each for each in plan.judged if each[0] != "documents"), *_last_head(heads)),
             passed=(*plan.passed, *heads),
-            cuts={**{each.block: () for each in everywhere if each.span}, **plan.cuts},
+            cuts={**dict.fromkeys(_kept_whole(everywhere, points), ()), **plan.cuts},
         )
 
     def _old_cuts(self, blocks: Sequence[Block], digester: Digester) -> Cuts:
@@ -190,6 +190,12 @@ def _document_heads(
         prefix = extend_with_cuts(digester, prefix, block, () if index in ends else cuts.get(index, ()))
         heads += (prefix,) if index in ends and not ends[index] else ()
     return tuple(heads)
+
+
+def _kept_whole(documents: Documents, points: Sequence[Boundary]) -> Iterator[int]:
+    """Yield the texts that could have been cut and were not, though a cached prefix now holds them whole."""
+    last = max((point.block for point in points), default=-1)
+    return (each.block for each in documents if each.span and each.block <= last)
 
 
 def _last_head(heads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
