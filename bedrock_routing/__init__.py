@@ -13,7 +13,9 @@ from bedrock_routing.errors import (
     RouterNotFoundError,
 )
 from bedrock_routing.ledger import Ledger, Totals, collect
+from bedrock_routing.ordering import SeenOrder
 from bedrock_routing.policy import CachePolicy, PricePolicy
+from bedrock_routing.pools import threads
 from bedrock_routing.receipt import Receipt
 from bedrock_routing.router_rules import RouterSpec
 from bedrock_routing.routers import RouterDirectory, RouterInfo
@@ -42,10 +44,12 @@ __all__ = [
     "RouterInfo",
     "RouterNotFoundError",
     "RouterSpec",
+    "SeenOrder",
     "Target",
     "Totals",
     "Usage",
     "collect",
     "parse",
     "remember_documents",
+    "threads",
 ]

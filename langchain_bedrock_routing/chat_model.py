@@ -31,10 +31,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
-from bedrock_routing import ConfigurationError
+from bedrock_routing import ConfigurationError, threads
 from langchain_bedrock_routing.behind import Behind, common_profile, look_behind, read_model, tool_choices
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
-from langchain_bedrock_routing.concurrency import threads
 from langchain_bedrock_routing.configured import ConfiguredConverse
 
 __all__ = ["ChatBedrockRouter"]

@@ -12,8 +12,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import override
 
-from bedrock_routing import remember_documents
-from langchain_bedrock_routing.ordering import SeenOrder, ranked, without_duplicates
+from bedrock_routing import SeenOrder, remember_documents
+from langchain_bedrock_routing.ordering import key_of, ranked, without_duplicates
 
 __all__ = ["CachedDocumentsRetriever"]
 
@@ -74,6 +74,6 @@ class CachedDocumentsRetriever(BaseRetriever):
 
     def _arrange(self, documents: list[Document], k: int | None) -> list[Document]:
         best = without_duplicates(ranked(documents))[:k]
-        arranged = self._seen.arrange(best) if self.order == "stable" else best
+        arranged = self._seen.arrange(best, key_of) if self.order == "stable" else best
         remember_documents(each.page_content for each in arranged)
         return arranged
