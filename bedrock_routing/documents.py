@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from bedrock_routing.request import text_digest
+from bedrock_routing.request import digests_up_to, text_digest
 from bedrock_routing.tables import Bounded
 
 __all__ = ["DocumentMemory", "Span", "process_memory", "remember_documents"]
@@ -31,6 +32,15 @@ class Span(NamedTuple):
     end: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Searched:
+    """Keep what was found in a text, as long as no document has come since."""
+
+    version: int
+    spans: tuple[Span, ...]
+    heads: tuple[bytes, ...]
+
+
 class DocumentMemory:
     """Keep the texts of recently retrieved documents; safe for threads."""
 
@@ -41,7 +51,7 @@ class DocumentMemory:
         self._max_characters = max_characters
         self._lock = threading.Lock()
         self._version = 0
-        self._found: Bounded[bytes, tuple[int, tuple[Span, ...]]] = Bounded(_TEXTS_SEARCHED)
+        self._found: Bounded[bytes, _Searched] = Bounded(_TEXTS_SEARCHED)
 
     def remember(self, texts: Iterable[str]) -> None:
         """Keep each text, without outer white space; those not retrieved for longest give way."""
@@ -71,15 +81,22 @@ class DocumentMemory:
         searched before, as the system prompt of an agent's every step, is not searched again; `digest` is its
         `text_digest`, where the caller has it.
         """
-        if len(text) < _SHORTEST:
-            return ()
+        return () if len(text) < _SHORTEST else self._searched(text, digest).spans
+
+    def heads(self, text: str, digest: bytes | None = None) -> tuple[bytes, ...]:
+        """Return the `text_digest` of the text up to the end of each document in it."""
+        return () if len(text) < _SHORTEST else self._searched(text, digest).heads
+
+    def _searched(self, text: str, digest: bytes | None) -> _Searched:
         name, version = digest or text_digest(text), self._version
         before = self._found.get(name)
-        if before is not None and before[0] == version:
-            return before[1]
+        if before is not None and before.version == version:
+            return before
         spans = self._search(text)
-        self._found.put(name, (version, spans))
-        return spans
+        heads = digests_up_to(text, [span.end for span in spans])
+        found = _Searched(version=version, spans=spans, heads=heads)
+        self._found.put(name, found)
+        return found
 
     def _search(self, text: str) -> tuple[Span, ...]:
         with self._lock:

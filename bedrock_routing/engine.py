@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,7 +123,13 @@ class Engine:
             seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
             ended=self.state.was_end,
         )
-        heads = _document_heads(blocks, documents, digester, old_cuts)
+        heads = _document_heads(
+            blocks,
+            documents,
+            digester,
+            old_cuts,
+            lambda block: self.documents.heads(block.value, digester.text(block)),
+        )
         shared = next((count for count in range(len(heads), 0, -1) if known.seen(heads[count - 1])), 0)
         automatic = find_candidates(
             blocks,
@@ -172,23 +178,30 @@ def _name_of_text(block: Block, digester: Digester) -> bytes:
 
 
 def _document_heads(
-    blocks: Sequence[Block], documents: Documents, digester: Digester, cuts: Cuts
+    blocks: Sequence[Block],
+    documents: Documents,
+    digester: Digester,
+    cuts: Cuts,
+    heads_in: Callable[[Block], tuple[bytes, ...]],
 ) -> tuple[bytes, ...]:
-    """Return what tells the prompt up to each document apart; equal to an earlier call's if all before is."""
+    """Return what tells the prompt up to each document apart; equal to an earlier call's if all before is.
+
+    These are names of their own, not the digests of `Digester`: they are there before anything is cut.
+    """
     if not documents:
         return ()
-    ends: dict[int, list[int]] = {}
-    for each in documents:
-        ends.setdefault(each.block, []).extend([each.span.end] if each.span else [])
+    holding = {each.block: each.span is not None for each in documents}
     heads: list[bytes] = []
     prefix = digester.seed
     for index in range(documents[-1].block + 1):
         block = blocks[index]
         if block.kind == "cachePoint":
             continue
-        heads += digester.prefixes(prefix, block, ends[index]) if ends.get(index) else ()
-        prefix = extend_with_cuts(digester, prefix, block, () if index in ends else cuts.get(index, ()))
-        heads += (prefix,) if index in ends and not ends[index] else ()
+        if holding.get(index):
+            heads += [prefix + head for head in heads_in(block)]
+        prefix = extend_with_cuts(digester, prefix, block, () if index in holding else cuts.get(index, ()))
+        if holding.get(index) is False:
+            heads.append(prefix)
     return tuple(heads)
 
 

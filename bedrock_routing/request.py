@@ -18,6 +18,7 @@ from bedrock_routing.catalog import Section
 __all__ = [
     "Block",
     "Digester",
+    "digests_up_to",
     "member",
     "most_tokens",
     "path_of",
@@ -157,24 +158,6 @@ class Digester:
         """Return the `text_digest` of a text block's whole text."""
         return self._content(block, 0, None)
 
-    def prefixes(self, prefix: bytes, block: Block, ends: Sequence[int]) -> tuple[bytes, ...]:
-        """Return what tells the text up to each end apart, after `prefix`, in one pass over the text.
-
-        These are names of their own: quicker to make than `extend(prefix, block, 0, end)`, and not equal.
-        """
-        text: str = block.value
-        # In pure ASCII a place in the text is the same place in its bytes, and nothing need be copied.
-        whole = memoryview(text.encode()) if text.isascii() else None
-        running = xxh3_128()
-        names: list[bytes] = []
-        done = 0
-        for end in ends:
-            running.update(_encoded(text[done:end]) if whole is None else whole[done:end])
-            digest = self._parts[id(block.raw), 0, end] = running.digest()
-            names.append(prefix + digest)
-            done = end
-        return tuple(names)
-
     def _content(self, block: Block, start: int, end: int | None) -> bytes:
         key = (id(block.raw), start, end)
         found = self._parts.get(key)
@@ -192,6 +175,20 @@ def text_digest(text: str) -> bytes:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def digests_up_to(text: str, ends: Sequence[int]) -> tuple[bytes, ...]:
+    """Return the `text_digest` of the text up to each end, in one pass."""
+    # In pure ASCII a place in the text is the same place in its bytes, and nothing need be copied.
+    whole = memoryview(text.encode()) if text.isascii() else None
+    running = xxh3_128()
+    digests: list[bytes] = []
+    done = 0
+    for end in ends:
+        running.update(_encoded(text[done:end]) if whole is None else whole[done:end])
+        digests.append(running.digest())
+        done = end
+    return tuple(digests)
 
 
 def _is_text(block: Block) -> bool:

@@ -12,8 +12,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from bedrock_local import Fault, FixedAnswer, LocalBedrock, Pace
 from bedrock_routing import IncompleteStreamError
-from langchain_bedrock_routing import ChatBedrockRouter, routing_usage
 from bedrock_routing.pools import Threads
+from langchain_bedrock_routing import ChatBedrockRouter, routing_usage
 
 Make = Callable[..., ChatBedrockRouter]
 FLAG: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
