@@ -13,7 +13,7 @@ import bedrock_routing
 
 ROOT = Path(str(bedrock_routing.__file__)).parents[1]
 """Where the packages are installed: the wheel is checked, not the checkout."""
-PACKAGES = ("bedrock_routing", "langchain_bedrock_routing", "bedrock_local")
+PACKAGES = ("bedrock_routing", "langchain_bedrock_routing", "llama_index_bedrock_routing", "bedrock_local")
 OURS = frozenset(PACKAGES)
 PURE = frozenset(
     {
@@ -77,7 +77,7 @@ def allowed(source: str, wanted: str) -> bool:
         return True
     if in_cli(source):
         return True
-    if package == "langchain_bedrock_routing":
+    if package in ("langchain_bedrock_routing", "llama_index_bedrock_routing"):
         return wanted == "bedrock_routing"
     if package == "bedrock_local":
         return wanted in ("bedrock_routing.arns", "bedrock_routing.catalog")
