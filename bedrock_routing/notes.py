@@ -50,6 +50,8 @@ def _error(error: Exception) -> Any:
 
 def annotated(error: Exception, target: Target | None, catalog: Catalog) -> Exception:
     """Return the error to raise: the same one with a note, or one that also says which model is gone."""
+    if getattr(error, "__notes__", None):
+        return error  # whoever made the client has already said what to do
     if isinstance(error, NoRegionError):
         error.add_note("Give region_name='us-east-1' (or another Region), or set AWS_REGION.")
     elif isinstance(error, EndpointConnectionError):
