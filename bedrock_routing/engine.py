@@ -156,7 +156,7 @@ class Engine:
             plan,
             points=points,
             skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy.ttl, ttl), *plan.skipped),
-            judged=(*(each for each in plan.judged if each[0] != "documents"), *_last_head(heads)),
+            judged=(*plan.judged, *_last_head(heads)),
             passed=(*plan.passed, *heads),
             cuts={**dict.fromkeys(_kept_whole(everywhere, points), ()), **plan.cuts},
         )

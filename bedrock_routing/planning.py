@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from bedrock_routing.candidates import CHANCE, LEARNED, Candidate, Cuts
+from bedrock_routing.candidates import CHANCE, Candidate, Cuts
 from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.request import Block, Digester, tokens_of
 from bedrock_routing.rules import why_not_after
@@ -114,7 +114,7 @@ def choose_points(
             judged = tuple(
                 (each.kind, each.digest)
                 for each in boundaries
-                if each.kind in LEARNED and each.offset is None
+                if each.kind == "system" and each.offset is None
             )
             plan = Plan(points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end)
             plans.append((value, plan))
