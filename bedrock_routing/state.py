@@ -13,7 +13,7 @@ from bedrock_routing.catalog import Section, Ttl
 from bedrock_routing.rules import ALL_SECTIONS
 from bedrock_routing.tables import Bounded
 
-__all__ = ["TTL_SECONDS", "CacheState", "Warm"]
+__all__ = ["TTL_SECONDS", "CacheState"]
 
 TTL_SECONDS: dict[Ttl, float] = {"5m": 300.0, "1h": 3600.0}
 _FADING = 0.9
@@ -22,14 +22,6 @@ REFUSAL_SECONDS = 24 * 3600.0
 """How long a refusal is believed; models gain abilities over time."""
 _ENOUGH_ANSWERS = 5
 """A router that may not be looked up is taken to have one model if so many answers came from it alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warm:
-    """Say until when the service keeps a prefix, as far as its counters told."""
-
-    tokens: int
-    expires: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +48,7 @@ class CacheState:
     """Remember, per model, what the service has in its cache, and what it refused."""
 
     def __init__(self, *, size: int = 4096) -> None:
-        self._warm: Bounded[tuple[str, bytes, Ttl], Warm] = Bounded(size)
+        self._warm_until: Bounded[tuple[str, bytes, Ttl], float] = Bounded(size)
         self._seen: Bounded[bytes, float] = Bounded(size)
         self._reuse: Bounded[str, Reuse] = Bounded(16)
         self._judged: Bounded[bytes, tuple[float, bool]] = Bounded(size)
@@ -65,14 +57,14 @@ class CacheState:
         self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
         self._answered: Bounded[str, tuple[str, ...]] = Bounded(size)
 
-    def mark_warm(self, model: str, digest: bytes, ttl: Ttl, *, tokens: int, now: float) -> None:
+    def mark_warm(self, model: str, digest: bytes, ttl: Ttl, *, now: float) -> None:
         """Note that the service has just written or read this prefix for this model."""
-        self._warm.put((model, digest, ttl), Warm(tokens=tokens, expires=now + TTL_SECONDS[ttl]))
+        self._warm_until.put((model, digest, ttl), now + TTL_SECONDS[ttl])
 
     def is_warm(self, models: Iterable[str], digest: bytes, ttl: Ttl, now: float) -> bool:
         """Tell whether any of the models still has the prefix."""
-        found = (self._warm.get((model, digest, ttl)) for model in models)
-        return any(warm is not None and warm.expires > now for warm in found)
+        found = (self._warm_until.get((model, digest, ttl)) for model in models)
+        return any(until is not None and until > now for until in found)
 
     def mark_seen(self, prefixes: Iterable[bytes], end: bytes, now: float) -> None:
         """Note the prefixes of a request, cached or not, and its end."""

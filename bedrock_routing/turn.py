@@ -145,6 +145,4 @@ class Turn:
         if usage.read + usage.write:
             for point in self.placed:
                 boundary = point.boundary
-                state.mark_warm(
-                    _cache_key(ref), boundary.digest, boundary.ttl, tokens=boundary.tokens, now=now
-                )
+                state.mark_warm(_cache_key(ref), boundary.digest, boundary.ttl, now=now)

@@ -12,8 +12,8 @@ from bedrock_routing.tables import Bounded
 def test_a_prefix_is_warm_for_its_lifetime() -> None:
     """Five minutes, or an hour, after its last use a prefix is cold; each lifetime is an entry of its own."""
     state = CacheState()
-    state.mark_warm("nova", b"p", "5m", tokens=9, now=100.0)
-    state.mark_warm("nova", b"q", "1h", tokens=9, now=100.0)
+    state.mark_warm("nova", b"p", "5m", now=100.0)
+    state.mark_warm("nova", b"q", "1h", now=100.0)
     assert [state.is_warm(["nova"], b"p", "5m", now) for now in (100.0, 399.0, 400.0)] == [True, True, False]
     assert [state.is_warm(["nova"], b"q", "1h", now) for now in (3_699.0, 3_700.0)] == [True, False]
     assert not state.is_warm(["nova"], b"q", "5m", 101.0)
@@ -22,7 +22,7 @@ def test_a_prefix_is_warm_for_its_lifetime() -> None:
 def test_warmth_belongs_to_a_model() -> None:
     """One model of a router may be warm while the other is cold; either is enough to keep a point."""
     state = CacheState()
-    state.mark_warm("lite", b"p", "5m", tokens=9, now=0.0)
+    state.mark_warm("lite", b"p", "5m", now=0.0)
     asked = (["lite"], ["pro"], ["pro", "lite"], [])
     assert [state.is_warm(models, b"p", "5m", 1.0) for models in asked] == [True, False, True, False]
 
@@ -31,7 +31,7 @@ def test_a_use_renews_the_lifetime() -> None:
     """Each read keeps an entry for another five minutes."""
     state = CacheState()
     for now in (0.0, 250.0, 500.0):
-        state.mark_warm("nova", b"p", "5m", tokens=9, now=now)
+        state.mark_warm("nova", b"p", "5m", now=now)
     assert state.is_warm(["nova"], b"p", "5m", 799.0)
 
 
