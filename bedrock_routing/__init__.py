@@ -22,6 +22,7 @@ from bedrock_routing.routers import RouterDirectory, RouterInfo
 from bedrock_routing.state import CacheState
 from bedrock_routing.turn import Target
 from bedrock_routing.usage import Usage
+from bedrock_routing.windows import context_window
 
 __all__ = [
     "BedrockRoutingError",
@@ -49,6 +50,7 @@ __all__ = [
     "Totals",
     "Usage",
     "collect",
+    "context_window",
     "parse",
     "remember_documents",
     "threads",

@@ -10,8 +10,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, reduce
 from importlib.resources import files
+from operator import and_
 from typing import Any, Literal, cast
 
 from bedrock_routing.arns import ModelRef, parse
@@ -68,6 +69,8 @@ class ModelFacts:
     cache: CacheRules | None
     """`None`: the service refuses every cache point for this model."""
     tool_choice: tuple[ToolChoice, ...] = ()
+    sampling: bool = True
+    """Whether a call may set `temperature` or `topP`; a model that rejects them fails the call."""
     routable: bool = False
     lifecycle: Lifecycle = "active"
     end_of_life: date | None = None
@@ -89,6 +92,8 @@ class Common:
     cache: CacheRules | None
     tool_choice: tuple[ToolChoice, ...]
     why: str | None = None
+    sampling: bool = True
+    """Whether none of them is known to reject `temperature` and `topP`."""
     refuses: bool = False
     """Whether it is known, not only feared, that a cache point fails the call."""
 
@@ -143,20 +148,16 @@ class Catalog:
         choices: tuple[ToolChoice, ...] = ("auto", "any", "tool")
         for facts in known:
             choices = tuple(each for each in choices if each in facts.tool_choice)
+        same = Common(cache=None, tool_choice=choices, sampling=all(facts.sampling for facts in known))
         if unknown := [ref.raw for ref, facts in found if facts is None]:
             why = f"{', '.join(unknown)} is not in the catalog (Catalog.with_models adds it)"
-            return Common(cache=None, tool_choice=(), why=why)
+            return replace(same, tool_choice=(), why=why)
         if refusing := [facts.id for facts in known if facts.cache is None]:
-            why = f"{', '.join(refusing)} takes no cache points"
-            return Common(cache=None, tool_choice=choices, why=why, refuses=True)
-        rules = [facts.cache for facts in known if facts.cache is not None]
-        common = rules[0]
-        for each in rules[1:]:
-            common &= each
-        if not common.sections or not common.ttls:
-            why = "no place for a cache point in common"
-            return Common(cache=None, tool_choice=choices, why=why, refuses=True)
-        return Common(cache=common, tool_choice=choices)
+            return replace(same, why=f"{', '.join(refusing)} takes no cache points", refuses=True)
+        rules = reduce(and_, [facts.cache for facts in known if facts.cache is not None])
+        if not rules.sections or not rules.ttls:
+            return replace(same, why="no place for a cache point in common", refuses=True)
+        return replace(same, cache=rules)
 
 
 def _key(model: str) -> str:
@@ -183,6 +184,7 @@ def _facts(row: Mapping[str, Any]) -> ModelFacts:
         id=row["id"],
         cache=_rules(row) if row["sections"] else None,
         tool_choice=tuple(row["tool_choice"]),
+        sampling=row.get("sampling", True),
         routable=row.get("routable", False),
         lifecycle=row.get("lifecycle", "active"),
         end_of_life=row.get("end_of_life"),

@@ -4,8 +4,12 @@ The default executor of an event loop has a handful of threads and is shared wit
 call has a thread, started on demand up to a bound. Streams have threads apart from calls, so that a stream
 which waits for its reader cannot keep the reader's own calls waiting.
 
-The event loop itself starts no thread: that takes locks which the threads hold, and in a burst of hundreds of
-calls the loop would wait for each of them in turn. It puts calls into a queue, and a thread hands them on.
+Nothing here may hold the event loop up, however many calls end at once:
+
+- The loop starts no thread: that takes locks which the threads hold. It queues calls, and a thread hands them
+  on; not before the loop has done what was due, else the first threads would take the interpreter from it.
+- Threads wake the loop once for all that has arrived, since it reads its wake-ups one by one; and it takes a
+  few of those things at a time, so that whatever else runs on it has its turn in between.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import contextvars
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -28,6 +33,8 @@ T = TypeVar("T")
 
 _AHEAD = 128
 """Items that a stream may be ahead of its reader before its thread waits."""
+_AT_A_TIME = 4
+"""Arrivals that the event loop takes before it turns to other work."""
 _END: Any = object()
 _Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
 
@@ -45,8 +52,16 @@ class Threads:
         Cancelling returns at once. A call that is still waiting for a thread is then never made; one that is
         running runs to its end, unheard.
         """
-        context = contextvars.copy_context()
-        return await asyncio.wrap_future(self._calls.submit(partial(context.run, call)))
+        arrivals = _arrivals()
+        arrived: asyncio.Future[None] = arrivals.loop.create_future()
+        answer: Future[T] = Future()
+        answer.add_done_callback(lambda _: arrivals.post(partial(_settle, arrived)))
+        arrivals.loop.call_soon(self._calls.submit, answer, partial(contextvars.copy_context().run, call))
+        try:
+            await arrived
+        finally:
+            answer.cancel()
+        return answer.result()
 
     async def iterate(
         self, make: Callable[[], Generator[T]], *, interrupt: Callable[[], None]
@@ -56,39 +71,85 @@ class Threads:
         Leaving early, by `aclose` or cancellation, calls `interrupt`: it must not block, and must make the
         generator's blocked read return. The generator is closed by the thread that runs it.
         """
-        loop = asyncio.get_running_loop()
+        arrivals = _arrivals()
         arrived: asyncio.Queue[T] = asyncio.Queue()
         room = threading.Semaphore(_AHEAD)
         left = threading.Event()
 
         def pump() -> None:
+            if left.is_set():
+                return
             with contextlib.closing(make()) as source:
                 for item in source:
-                    if not _acquire(room, loop) or left.is_set():
+                    if not _acquire(room, arrivals.loop) or left.is_set():
                         return
-                    loop.call_soon_threadsafe(arrived.put_nowait, item)
+                    arrivals.post(partial(arrived.put_nowait, item))
 
-        def run() -> None:
-            try:
-                if not left.is_set():
-                    pump()
-            finally:
-                with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody reads any more
-                    loop.call_soon_threadsafe(arrived.put_nowait, _END)
-
-        running = self._streams.submit(partial(contextvars.copy_context().run, run))
-        ended = False
+        running: Future[None] = Future()
+        running.add_done_callback(lambda _: arrivals.post(partial(arrived.put_nowait, _END)))
+        arrivals.loop.call_soon(self._streams.submit, running, partial(contextvars.copy_context().run, pump))
         try:
             while (item := await arrived.get()) is not _END:
                 room.release()
                 yield item
-            ended = True
-            await asyncio.wrap_future(running)  # raises what the generator raised
+                if not arrived.empty():  # `get` would not let others have their turn
+                    await asyncio.sleep(0)
+            running.result()
         finally:
             left.set()
             room.release()
-            if not ended and not running.cancel():
+            if not running.done() and not running.cancel():
                 interrupt()
+
+
+class _Arrivals:
+    """Bring what threads have for an event loop to it, in order, with one wake-up for many."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._posted: deque[Callable[[], object]] = deque()
+        self._coming = False
+
+    def post(self, deliver: Callable[[], object]) -> None:
+        """Have `deliver` called on the loop; on one that is closed nobody waits for it."""
+        self._posted.append(deliver)
+        if not self._coming:
+            self._coming = True
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        for _ in range(_AT_A_TIME):
+            if not self._posted:
+                break
+            self._posted.popleft()()
+        if not self._posted:
+            self._coming = False  # before looking again: who posts from here on wakes the loop itself
+        if self._posted:
+            self._coming = True
+            self.loop.call_soon(self._take)
+
+
+class _OfThread(threading.local):
+    """Hold the arrivals of the event loop that runs in this thread."""
+
+    arrivals: _Arrivals | None = None
+
+
+_of_thread = _OfThread()
+
+
+def _arrivals() -> _Arrivals:
+    loop = asyncio.get_running_loop()
+    found = _of_thread.arrivals
+    if found is None or found.loop is not loop:
+        found = _of_thread.arrivals = _Arrivals(loop)
+    return found
+
+
+def _settle(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)
 
 
 class _Pool:
@@ -101,13 +162,11 @@ class _Pool:
         self._started = False
         weakref.finalize(self, self._handed.put, None)
 
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Return the future answer; cancelling it before its turn means that the call is never made."""
-        answer: Future[T] = Future()
+    def submit(self, answer: Future[T], call: Callable[[], T]) -> None:
+        """Have `answer` settled by a call; once it is cancelled before its turn, the call is never made."""
         if not self._started:
             self._start()
         self._handed.put((answer, call))
-        return answer
 
     def _start(self) -> None:
         with self._starting:

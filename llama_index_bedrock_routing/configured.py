@@ -18,6 +18,7 @@ from bedrock_routing import (
     ConfigurationError,
     ModelRef,
     RoutedClient,
+    context_window,
     parse,
 )
 from llama_index_bedrock_routing.clients import ClientSettings
@@ -25,7 +26,7 @@ from llama_index_bedrock_routing.clients import ClientSettings
 __all__ = ["ConfiguredRouter"]
 
 _SMALLEST_WINDOW = 128_000
-"""Tokens that every model behind AWS's routers takes, and every current text model of Bedrock's."""
+"""Tokens that every model takes that AWS routes to."""
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _SAID_ELSEWHERE = {
     "application_inference_profile_arn": "give the ARN as model=",
@@ -56,8 +57,8 @@ class ConfiguredRouter(FunctionCallingLLM):
     """The models behind the router, for callers who may not ask `bedrock:GetPromptRouter`."""
     max_concurrency: int = Field(default=256, ge=1)
     """How many async calls, and as many streams, run at once in this process; more wait for their turn."""
-    context_window: int = Field(default=_SMALLEST_WINDOW, gt=0)
-    """Tokens that a prompt may have, as LlamaIndex packs it."""
+    context_window: int | None = Field(default=None, gt=0)
+    """Tokens that LlamaIndex packs; `None`: the least of the models', where they are known, else 128,000."""
     is_function_calling_model: bool | None = None
     """Whether tools may be offered; `None`: as the catalog says, and yes where it says nothing."""
     thinking: dict[str, Any] | None = None
@@ -161,10 +162,10 @@ class ConfiguredRouter(FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """Say what is known without asking the service; never raises.
 
-        What stands behind a router is known from `router_models`, or from its first call with tools on.
+        What stands behind a router is known from `router_models`, or from its first call on.
         """
         return LLMMetadata(
-            context_window=self.context_window,
+            context_window=self.context_window or context_window(self._models) or _SMALLEST_WINDOW,
             num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
             is_chat_model=True,
             is_function_calling_model=self._calls_functions(),
@@ -179,7 +180,7 @@ class ConfiguredRouter(FunctionCallingLLM):
 
     def _abilities(self, model: str | None) -> Common:
         """Return what the models that may answer have in common; may ask the service, once per process."""
-        target = self._routed.target(model)
+        target = self._routed.target(model or self.model)
         if model is None and target.models:
             self._models = target.models
         return target.common

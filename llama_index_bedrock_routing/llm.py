@@ -32,7 +32,7 @@ from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.tools.types import BaseTool
 from typing_extensions import override
 
-from bedrock_routing import threads
+from bedrock_routing import Common, threads
 from llama_index_bedrock_routing.configured import ConfiguredRouter
 from llama_index_bedrock_routing.content import Wire
 from llama_index_bedrock_routing.replies import read_content, response_of
@@ -143,17 +143,18 @@ class BedrockRouter(ConfiguredRouter):
     def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, stream: bool) -> Wire:
         """Return the request; may ask the service what the models behind the router can do."""
         given = {**self._call_settings(stream=stream), **kwargs}
-        request = converse_request(messages, given)
+        able = self._known(given.get("model"))
+        request = converse_request(messages, given, sampling=able.sampling)
         if "toolConfig" in request:
-            accepted = ("auto",) if given.get("thinking") else self._tool_choices(given.get("model"))
+            accepted = ("auto",) if given.get("thinking") else able.tool_choice
             request["toolConfig"] = with_possible_choice(request["toolConfig"], accepted)
         return {**request, "modelId": given.get("model") or self.model}
 
-    def _tool_choices(self, model: str | None) -> tuple[str, ...]:
+    def _known(self, model: str | None) -> Common:
         try:
-            return self._abilities(model).tool_choice
+            return self._abilities(model)
         except (BotoCoreError, ClientError):  # the call itself will say what is wrong
-            return ()
+            return Common(cache=None, tool_choice=())
 
     # Tools
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,19 +23,23 @@ _INFERENCE = {
 }
 """LlamaIndex's names, and those of `inferenceConfig`."""
 _NOT_SENT = frozenset({"formatted", "tools", "tool_choice", "tool_required", "thinking", "model"})
+_SAMPLING = ("temperature", "top_p")
 _OFF = frozenset({"disabled", None})
 
 
-def converse_request(messages: Sequence[ChatMessage], given: Mapping[str, Any]) -> Wire:
+def converse_request(
+    messages: Sequence[ChatMessage], given: Mapping[str, Any], *, sampling: bool = True
+) -> Wire:
     """Return the request; names that are not LlamaIndex's go out as they are, as members of Converse.
 
-    A model that thinks takes no temperature, so none is sent then.
+    A model that thinks takes no temperature, so none is sent then. Where `sampling` is false a model that may
+    answer rejects temperature and `top_p`: they are left out, with a warning.
     """
     system, turns = to_converse(messages)
     request: Wire = {"messages": turns}
     if system:
         request["system"] = system
-    request = _merged(request, "inferenceConfig", _inference(given))
+    request = _merged(request, "inferenceConfig", _inference(given, sampling=sampling))
     thinking = given.get("thinking")
     if thinking:
         request = _merged(request, "additionalModelRequestFields", {"thinking": dict(thinking)})
@@ -46,12 +51,17 @@ def converse_request(messages: Sequence[ChatMessage], given: Mapping[str, Any]) 
     return request
 
 
-def _inference(given: Mapping[str, Any]) -> Wire:
+def _inference(given: Mapping[str, Any], *, sampling: bool) -> Wire:
+    rejected = () if sampling else tuple(name for name in _SAMPLING if given.get(name) is not None)
+    if rejected:
+        message = f"Not sent, because a model that may answer rejects it: {', '.join(rejected)}."
+        warnings.warn(message, UserWarning, stacklevel=2)
     thinks = (given.get("thinking") or {}).get("type") not in _OFF
+    left_out = {*rejected, *(("temperature",) if thinks else ())}
     return {
         wire: [value] if wire == "stopSequences" and isinstance(value, str) else value
         for name, wire in _INFERENCE.items()
-        if (value := given.get(name)) is not None and not (thinks and name == "temperature")
+        if (value := given.get(name)) is not None and name not in left_out
     }
 
 

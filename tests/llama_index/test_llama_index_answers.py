@@ -1,5 +1,6 @@
 """What an answer carries: text, tokens, the model that answered, the receipt; whole and streamed."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from llama_index_bedrock_routing import BedrockRouter
 Make = Callable[..., BedrockRouter]
 TEXT = "This is a fixed answer."
 HELLO = [ChatMessage(role="user", content="Hello")]
+REFUSES_SAMPLING = "us.anthropic.claude-opus-4-8"
+SAMPLING = {"maxTokens": 50, "temperature": 0.5, "topP": 0.9}
 
 
 async def whole(llm: BedrockRouter, messages: list[ChatMessage]) -> ChatResponse:
@@ -130,6 +133,20 @@ def test_nothing_is_sent_unasked(make_llm: Make, bedrock: LocalBedrock) -> None:
     """Without settings the models behind the router decide temperature and length."""
     make_llm().chat(HELLO)
     assert set(bedrock.requests[-1].body) == {"messages"}
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"), [(REFUSES_SAMPLING, {"maxTokens": 50}), ("us.anthropic.claude-sonnet-4-6", SAMPLING)]
+)
+def test_sampling_where_a_model_rejects_it(
+    make_llm: Make, bedrock: LocalBedrock, model: str, sent: dict[str, Any]
+) -> None:
+    """Temperature and top_p are left out, with a warning, where a model that may answer rejects them."""
+    llm = make_llm(bedrock.create_router("pair", [CLAUDE, model]), temperature=0.5, max_tokens=50)
+    expected = contextlib.nullcontext() if sent is SAMPLING else pytest.warns(UserWarning, match="rejects")
+    with expected:
+        llm.chat(HELLO, top_p=0.9)
+    assert bedrock.requests[-1].body["inferenceConfig"] == sent
 
 
 def test_thinking_leaves_the_temperature_out(make_llm: Make, bedrock: LocalBedrock) -> None:

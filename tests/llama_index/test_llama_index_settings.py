@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import NoRegionError
 from llama_index.core.llms import ChatMessage
-from llama_index_support import LITE, NOVA
+from llama_index_support import CLAUDE, LITE, NOVA
 from pydantic import ValidationError
 
 from bedrock_local import LocalBedrock
@@ -163,3 +163,14 @@ def test_a_router_that_does_not_exist(make_llm: Make) -> None:
     """The error names the routers that exist."""
     with pytest.raises(RouterNotFoundError, match="Nova Prompt Router"):
         make_llm("No Such Router").chat(HELLO)
+
+
+def test_the_context_window(make_llm: Make, custom_arn: str) -> None:
+    """It is the least of the models' once they are known, a safe one before, and the caller's if given."""
+    llm = make_llm(custom_arn)
+    assert llm.metadata.context_window == 128_000
+    llm.chat([ChatMessage(role="user", content="Hello")])
+    assert llm.metadata.context_window == 300_000
+    assert make_llm(custom_arn, router_models=[CLAUDE, *NOVA]).metadata.context_window == 200_000
+    assert make_llm(custom_arn, router_models=["vendor.unheard-of", *NOVA]).metadata.context_window == 128_000
+    assert make_llm(custom_arn, context_window=5_000).metadata.context_window == 5_000
