@@ -1,8 +1,8 @@
 """What twelve separate questions over the same three documents cost, with and without this project.
 
-Unchanged LangChain chains ask a local Bedrock; only the chat model is replaced. All rows use the same
-documents (about 5,000 tokens), answers of 100 words, the same prices (genai-prices) and the same cache rules;
-costs are computed from the token counts on the wire, not from what a library says. Run it:
+Unchanged LangChain chains and LlamaIndex query engines ask a local Bedrock; only the model is replaced. All
+rows use the same documents (about 5,000 tokens), answers of 100 words, the same prices (genai-prices) and the
+same cache rules; costs are computed from the token counts on the wire, not from what a library says. Run it:
 
     python benchmarks/rag_cost.py
 """
@@ -26,13 +26,17 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnablePassthrough
+from llama_index.core import Settings, VectorStoreIndex
+from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.schema import TextNode
 
 from bedrock_local import FixedAnswer, LocalBedrock
 from bedrock_routing import PricePolicy, Usage, parse
 from bedrock_routing.pricing import cost_of, uncached_cost_of
 from langchain_bedrock_routing import ChatBedrockRouter
+from llama_index_bedrock_routing import BedrockRouter
 
-__all__ = ["CHAINS", "TARGETS", "Cost", "documents", "measure", "ours", "uncached"]
+__all__ = ["CHAINS", "TARGETS", "Chain", "Cost", "documents", "measure"]
 
 QUESTIONS = 12
 _SOURCES = Path(__file__).parents[1] / "examples" / "documents" / "src"
@@ -61,28 +65,37 @@ def documents() -> tuple[Document, ...]:
     return tuple(Document(page_content=file.read_text("utf-8")[:_CHARACTERS]) for file in files)
 
 
-def stuff_chain(model: BaseChatModel, retriever: BaseRetriever) -> Ask:
+def stuff_chain(model: BaseChatModel) -> Ask:
     """Build LangChain's retrieval chain, with the documents in the system message."""
     prompt = ChatPromptTemplate.from_messages([("system", _INSTRUCTIONS), ("human", "{input}")])
-    chain = create_retrieval_chain(retriever, create_stuff_documents_chain(model, prompt))
+    stuffed = create_stuff_documents_chain(model, prompt)
+    chain = create_retrieval_chain(SameDocuments(found=documents()), stuffed)
     return lambda question: chain.invoke({"input": question})
 
 
-def lcel_chain(model: BaseChatModel, retriever: BaseRetriever) -> Ask:
+def lcel_chain(model: BaseChatModel) -> Ask:
     """Build an LCEL chain with documents and question in one human message."""
     prompt = ChatPromptTemplate.from_template(f"{_INSTRUCTIONS}\n\nQuestion: {{question}}")
 
     def joined(found: Sequence[Document]) -> str:
         return "\n\n".join(document.page_content for document in found)
 
-    inputs = {"context": retriever | joined, "question": RunnablePassthrough()}
+    inputs = {
+        "context": SameDocuments(found=documents()) | joined,
+        "question": RunnablePassthrough(),
+    }
     return (inputs | prompt | model | StrOutputParser()).invoke
 
 
-CHAINS: dict[str, Callable[[BaseChatModel, BaseRetriever], Ask]] = {
-    "create_retrieval_chain": stuff_chain,
-    "LCEL chain": lcel_chain,
-}
+def query_engine(model: BedrockRouter) -> Ask:
+    """Build LlamaIndex's usual query engine, whose one human message holds documents and question.
+
+    The embedding finds every document as near as any other, so all questions retrieve the same.
+    """
+    nodes = [TextNode(text=each.page_content) for each in documents()]
+    Settings.llm = model
+    index = VectorStoreIndex(nodes, embed_model=MockEmbedding(embed_dim=8))
+    return index.as_query_engine(similarity_top_k=len(nodes)).query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,21 +118,55 @@ TARGETS: dict[str, TargetModels] = {
 }
 
 
-def ours(model: str, where: dict[str, Any], base: str) -> BaseChatModel:
+def langchain_router(model: str, where: dict[str, Any], base: str) -> BaseChatModel:
     """Return this project's chat model; it needs no hint about what is behind a router."""
     del base
     return ChatBedrockRouter(model=model, max_tokens=300, **where)
 
 
-def uncached(model: str, where: dict[str, Any], base: str) -> BaseChatModel:
-    """Return langchain-aws's chat model without caching."""
+def langchain_aws(model: str, where: dict[str, Any], base: str) -> BaseChatModel:
+    """Return langchain-aws's chat model, which places no cache points by itself."""
     provider = parse(base).provider or ""
     return ChatBedrockConverse(model=model, provider=provider, base_model=base, max_tokens=300, **where)
 
 
 def middleware(model: str, where: dict[str, Any], base: str) -> Any:
     """Return langchain-aws's chat model with what its caching middleware adds to every call."""
-    return uncached(model, where, base).bind(cache_control={"type": "ephemeral", "ttl": "5m"})
+    return langchain_aws(model, where, base).bind(cache_control={"type": "ephemeral", "ttl": "5m"})
+
+
+def llama_index_router(model: str, where: dict[str, Any], base: str) -> BedrockRouter:
+    """Return this project's LLM."""
+    del base
+    return BedrockRouter(model=model, max_tokens=300, **where)
+
+
+def uncached_llama_index(model: str, where: dict[str, Any], base: str) -> BedrockRouter:
+    """Return this project's LLM without cache points: the existing integration takes no router's ARN."""
+    del base
+    return BedrockRouter(model=model, max_tokens=300, cache=False, **where)
+
+
+Make = Callable[[str, dict[str, Any], str], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Hold how a chain is built, and which models are compared in it."""
+
+    build: Callable[[Any], Ask]
+    ours: Make
+    uncached: Make
+    other: Make | None = None
+    """What else there is that places cache points by itself."""
+
+
+_LANGCHAIN: dict[str, Make] = {"ours": langchain_router, "uncached": langchain_aws, "other": middleware}
+CHAINS: dict[str, Chain] = {
+    "create_retrieval_chain": Chain(build=stuff_chain, **_LANGCHAIN),
+    "LCEL chain": Chain(build=lcel_chain, **_LANGCHAIN),
+    "as_query_engine": Chain(build=query_engine, ours=llama_index_router, uncached=uncached_llama_index),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +183,7 @@ class Cost:
         return float(self.paid / self.plain)
 
 
-def measure(
-    make: Callable[[str, dict[str, Any], str], Any],
-    target: TargetModels,
-    chain: Callable[[Any, BaseRetriever], Ask],
-) -> Cost:
+def measure(make: Make, target: TargetModels, build: Callable[[Any], Ask]) -> Cost:
     """Ask the questions through a chain and add up what went over the wire."""
     with LocalBedrock(answers=FixedAnswer(_ANSWER), routing="alternate") as bedrock:
         single = len(target.models) == 1
@@ -151,7 +194,7 @@ def measure(
             "aws_access_key_id": "local",
             "aws_secret_access_key": "local",
         }
-        ask = chain(make(model, where, target.models[0]), SameDocuments(found=documents()))
+        ask = build(make(model, where, target.models[0]))
         for number in range(QUESTIONS):
             ask(f"Question {number + 1}: what does the guide say about item {number + 1}, and why?")
         return _total([each for each in bedrock.requests if each.usage is not None])
@@ -173,14 +216,18 @@ def _total(requests: Sequence[Any]) -> Cost:
 def main() -> int:
     """Print the table; return 1 where a limit is exceeded."""
     worst = 0
-    columns = {"no caching": uncached, "langchain-aws middleware": middleware, "ChatBedrockRouter": ours}
-    print(f"{'cost in units of uncached':70}" + "".join(f"{name:>26}" for name in columns) + f"{'limit':>8}")
+    columns = ("no caching", "langchain-aws middleware", "this project", "limit")
+    print(f"{'cost in units of uncached':66}" + "".join(f"{name:>26}" for name in columns))
     for title, target in TARGETS.items():
         for name, chain in CHAINS.items():
-            costs = [measure(make, target, chain) for make in columns.values()]
-            label = f"{title}, {name} ({costs[-1].prompt_tokens:,} tokens)"
-            print(f"{label:70}" + "".join(f"{cost.ratio:26.3f}" for cost in costs) + f"{target.limit:8.2f}")
-            worst |= costs[-1].ratio > target.limit
+            makers = (chain.uncached, chain.other, chain.ours)
+            costs = [make and measure(make, target, chain.build) for make in makers]
+            ratios = [f"{cost.ratio:.3f}" if cost else "-" for cost in costs]
+            ours = costs[-1]
+            assert ours is not None
+            label = f"{title}, {name} ({ours.prompt_tokens:,} tokens)"
+            print(f"{label:66}" + "".join(f"{each:>26}" for each in (*ratios, f"{target.limit:.2f}")))
+            worst |= ours.ratio > target.limit
     return worst
 
 
