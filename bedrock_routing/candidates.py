@@ -7,7 +7,7 @@ end of the request. The chances are priors; what was seen or is warm improves th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
@@ -125,6 +125,7 @@ def find_candidates(
     documents: Documents,
     *,
     old_cuts: Cuts,
+    begun: Collection[int] = (),
     shared: int,
     one_shot: bool,
     ttl: Ttl,
@@ -132,7 +133,8 @@ def find_candidates(
 ) -> tuple[Candidate, ...]:
     """Return all candidates in prompt order.
 
-    A text that was cut before is a candidate there and nowhere else inside. `shared` is how many of the
+    A text that was cut before is a candidate there and nowhere else inside; one of which only the beginning
+    was (`begun`) can also be cut behind that. `shared` is how many of the
     documents stood at the head of an earlier request too. `one_shot` says that the answer is the end of it,
     as with a forced tool choice. `chance` holds the priors, or what was learned since.
     """
@@ -143,16 +145,22 @@ def find_candidates(
         found += _system(blocks, documents, chance)
     if policy.documents:
         found += _documents(blocks, documents, shared, chance) if documents else []
-        found = [each for each in found if each.offset is None or each.block not in old_cuts]
+        found = [each for each in found if _may_cut(each, old_cuts, begun)]
         found += [
-            Candidate(block=block, offset=offset, kind="documents", chance=chance["documents"])
+            Candidate(block=block, offset=offset, kind=kind, chance=chance[kind])
             for block, offsets in old_cuts.items()
             for offset in offsets
+            for kind in ("shared documents" if block in begun else "documents",)
         ]
     if policy.history:
         found += _turns(blocks, one_shot=one_shot)
     found.sort(key=_place)
     return tuple(found) if ttl == "5m" else tuple(replace(each, ttl=ttl) for each in found)
+
+
+def _may_cut(candidate: Candidate, old: Cuts, begun: Collection[int]) -> bool:
+    offset, known = candidate.offset, old.get(candidate.block)
+    return offset is None or known is None or (candidate.block in begun and offset > max(known, default=0))
 
 
 def _place(candidate: Candidate) -> tuple[int, float]:
@@ -178,20 +186,12 @@ def _system(blocks: Sequence[Block], documents: Documents, chance: Mapping[str, 
     if not documents or blocks[documents[0].block].section != "system":
         return _last_of(blocks, "system", chance)
     first = documents[0]
-    before = [index for index in _of(blocks, "system") if index < first.block]
-    end = [
-        Candidate(block=each, kind="after documents", chance=chance["after documents"])
-        for each in _of(blocks, "system")
-    ]
+    system = _of(blocks, "system")
+    found = [Candidate(block=index, kind="system", chance=chance["system"]) for index in system]
+    lead = [each for each in found if each.block < first.block][-1:]
     if first.span is not None and first.span.start >= _LEAST_LEAD:
-        return [
-            Candidate(block=first.block, offset=first.span.start, kind="system", chance=chance["system"]),
-            end[-1],
-        ]
-    return [
-        *(Candidate(block=index, kind="system", chance=chance["system"]) for index in before[-1:]),
-        end[-1],
-    ]
+        lead = [replace(found[0], block=first.block, offset=first.span.start)]
+    return [*lead, Candidate(block=system[-1], kind="after documents", chance=chance["after documents"])]
 
 
 def _documents(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache, reduce
 from importlib.resources import files
-from operator import and_
 from typing import Any, Literal, cast
 
 from bedrock_routing.arns import ModelRef, parse
@@ -154,7 +153,7 @@ class Catalog:
             return replace(same, tool_choice=(), why=why)
         if refusing := [facts.id for facts in known if facts.cache is None]:
             return replace(same, why=f"{', '.join(refusing)} takes no cache points", refuses=True)
-        rules = reduce(and_, [facts.cache for facts in known if facts.cache is not None])
+        rules = reduce(CacheRules.__and__, [facts.cache for facts in known if facts.cache is not None])
         if not rules.sections or not rules.ttls:
             return replace(same, why="no place for a cache point in common", refuses=True)
         return replace(same, cache=rules)

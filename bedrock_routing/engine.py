@@ -35,6 +35,8 @@ __all__ = ["Engine"]
 
 Wire = Mapping[str, Any]
 
+_START = b"start "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -68,7 +70,7 @@ class Engine:
             params=outgoing.params,
             placed=outgoing.placed,
             plan=replace(plan, skipped=skipped),
-            cut={_name_of_text(blocks[index], digester): offsets for index, offsets in plan.cuts.items()},
+            cut=self._splits(blocks, plan.cuts, digester),
         )
 
     def _rules(self, target: Target, now: float) -> CacheRules | None:
@@ -117,7 +119,9 @@ class Engine:
             blocks, this_turn, lambda block: self.documents.find(block.value, digester.text(block))
         )
         documents = of_last_list(blocks, everywhere)
-        old_cuts = self._old_cuts(blocks, digester)
+        known_cuts = self._old_cuts(blocks, digester)
+        begun = self._begun(blocks, everywhere, known_cuts, digester)
+        old_cuts = {**known_cuts, **begun}
         known = Known(
             warm=lambda digest, lifetime: self.state.is_warm(target.cache_keys, digest, lifetime, now),
             seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
@@ -136,6 +140,7 @@ class Engine:
             policy,
             documents,
             old_cuts=old_cuts,
+            begun=begun,
             shared=shared,
             one_shot=_is_forced(params),
             ttl=ttl,
@@ -170,6 +175,37 @@ class Engine:
                 if offsets is not None:
                     cuts[index] = offsets
         return cuts
+
+    def _begun(self, blocks: Sequence[Block], documents: Documents, known: Cuts, digester: Digester) -> Cuts:
+        """Cut a new text as far as an older one that began with the same documents was cut."""
+        cuts: dict[int, tuple[int, ...]] = {}
+        for index in {each.block for each in documents if each.span} - known.keys():
+            names = self._names_of_starts(blocks[index], digester)
+            found = (self.state.splits_of(name) for name in reversed(names.values()))
+            if offsets := next(filter(None, found), None):
+                cuts[index] = offsets
+        return cuts
+
+    def _names_of_starts(self, block: Block, digester: Digester) -> dict[int, bytes]:
+        """Return what a text up to the end of each of its documents is remembered by, by offset."""
+        text = digester.text(block)
+        spans, heads = self.documents.find(block.value, text), self.documents.heads(block.value, text)
+        return {
+            span.end: _START + block.section.encode() + head for span, head in zip(spans, heads, strict=True)
+        }
+
+    def _splits(
+        self, blocks: Sequence[Block], cuts: Cuts, digester: Digester
+    ) -> dict[bytes, tuple[int, ...]]:
+        """Return the cuts by the names under which texts, and beginnings of texts, are remembered."""
+        named: dict[bytes, tuple[int, ...]] = {}
+        for index, offsets in cuts.items():
+            named[_name_of_text(blocks[index], digester)] = offsets
+            starts = self._names_of_starts(blocks[index], digester) if offsets else {}
+            for number, offset in enumerate(offsets, start=1):
+                if offset in starts:
+                    named[starts[offset]] = offsets[:number]
+        return named
 
 
 def _name_of_text(block: Block, digester: Digester) -> bytes:

@@ -27,6 +27,9 @@ _UNSEEN_HISTORY_CHANCE = 0.2
 _LEAST_CHANCE = 0.15
 """Below this nothing is cached even where writing costs no more than input: it would only fill the cache."""
 
+_LEAST_AFTER = 50
+"""Tokens behind the documents that are worth a point of their own; fewer are part of the next boundary."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratios:
@@ -202,7 +205,7 @@ def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], C
 def _chance(candidate: Candidate, digest: bytes, known: Known, *, continues: bool) -> float:
     if candidate.kind in ("history", "tail") and not continues and not known.seen(digest):
         return min(candidate.chance, _UNSEEN_HISTORY_CHANCE)
-    if candidate.kind == "system" and known.seen(digest):
+    if candidate.kind in ("system", "after documents") and known.seen(digest):
         return max(candidate.chance, CHANCE["system"])
     return candidate.chance
 
@@ -246,7 +249,10 @@ def _best(boundaries: Sequence[Boundary], most: int, ratios: Ratios) -> tuple[fl
         for (count, _), (value, points) in states.items():
             if count == most:
                 continue
-            total = value + _worth(boundary, points[-1].tokens if points else 0, ratios)
+            before = points[-1].tokens if points else 0
+            if boundary.kind == "after documents" and boundary.tokens - before < _LEAST_AFTER:
+                continue
+            total = value + _worth(boundary, before, ratios)
             if (count + 1, place) not in added or total > added[count + 1, place][0]:
                 added[count + 1, place] = (total, (*points, boundary))
         states = added if boundary.by_hand and added else {**states, **added}

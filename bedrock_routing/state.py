@@ -7,7 +7,7 @@ always an argument, in seconds of any clock that only goes forward.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bedrock_routing.catalog import Section, Ttl
 from bedrock_routing.rules import ALL_SECTIONS
@@ -44,6 +44,15 @@ class Reuse:
         return Reuse(cases=self.cases, again=min(self.again + 1.0, self.cases))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """Hold when a case was last asked, and whether it came back since it was new."""
+
+    kind: str
+    last: float
+    again: bool
+
+
 class CacheState:
     """Remember, per model, what the service has in its cache, and what it refused."""
 
@@ -51,7 +60,7 @@ class CacheState:
         self._warm_until: Bounded[tuple[str, bytes, Ttl], float] = Bounded(size)
         self._seen: Bounded[bytes, float] = Bounded(size)
         self._reuse: Bounded[str, Reuse] = Bounded(16)
-        self._judged: Bounded[bytes, tuple[float, bool]] = Bounded(size)
+        self._judged: Bounded[bytes, _Judged] = Bounded(size)
         self._ended: Bounded[bytes, float] = Bounded(size)
         self._splits: Bounded[bytes, tuple[int, ...]] = Bounded(size)
         self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
@@ -76,21 +85,32 @@ class CacheState:
         last = self._seen.get(digest)
         return last is not None and now - last <= within
 
-    def learn(self, kind: str, prefix: bytes, now: float, within: float) -> None:
-        """Count what became of a prefix: new, or back for the first time within its lifetime."""
-        last, counted = self._judged.get(prefix) or (None, False)
-        reuse = self._reuse.get(kind) or Reuse()
-        if last is None or now - last > within:
-            self._reuse.put(kind, reuse.new_case())
-            self._judged.put(prefix, (now, False))
-            return
-        if not counted:
-            self._reuse.put(kind, reuse.came_again())
-        self._judged.put(prefix, (now, True))
+    def learn(
+        self, cases: Iterable[tuple[str, bytes]], prefixes: Iterable[bytes], now: float, within: float
+    ) -> None:
+        """Count what became of prefixes: new cases, by kind, and those that came back within their lifetime.
+
+        A case comes back when it is among the `prefixes` of a later request, however that goes on: it counts
+        once.
+        """
+        for prefix, before in self._judged.found(prefixes):
+            if not before.again and now - before.last <= within:
+                self._reuse.put(before.kind, self._reuse_of(before.kind).came_again())
+                self._judged.put(prefix, replace(before, again=True))
+        for kind, prefix in cases:
+            before = self._judged.get(prefix)
+            fresh = before is None or now - before.last > within
+            if fresh:
+                self._reuse.put(kind, self._reuse_of(kind).new_case())
+            again = before is not None and before.again and not fresh
+            self._judged.put(prefix, _Judged(kind=kind, last=now, again=again))
+
+    def _reuse_of(self, kind: str) -> Reuse:
+        return self._reuse.get(kind) or Reuse()
 
     def chance(self, kind: str, prior: float) -> float:
         """Return the chance that a new prefix of this kind is asked again, by what was seen so far."""
-        return (self._reuse.get(kind) or Reuse()).chance(prior)
+        return self._reuse_of(kind).chance(prior)
 
     def was_end(self, digest: bytes) -> bool:
         """Tell whether a prefix was a whole earlier request, so that this one continues it."""
@@ -101,7 +121,7 @@ class CacheState:
         self._splits.put(text, offsets)
 
     def splits_of(self, text: bytes) -> tuple[int, ...] | None:
-        """Return where a text was split before; `None` for one that could not have been."""
+        """Return where a text, or one that begins so, was split before; `None` if it could not have been."""
         return self._splits.get(text)
 
     def mark_refused(self, target: str, sections: Iterable[Section], now: float) -> None:

@@ -29,6 +29,11 @@ class Bounded(Generic[K, V]):
                 self._items.move_to_end(key)
             return value
 
+    def found(self, keys: Iterable[K]) -> list[tuple[K, V]]:
+        """Return those of the keys that are there, with their values; does not count as use."""
+        with self._lock:
+            return [(key, self._items[key]) for key in keys if key in self._items]
+
     def put(self, key: K, value: V) -> None:
         """Keep the value; the oldest gives way."""
         self.put_all((key,), value)

@@ -135,9 +135,8 @@ class Turn:
             return
         for text, offsets in self.cut.items():
             state.mark_split(text, offsets)
+        state.learn(self.plan.judged, self.plan.passed, now, TTL_SECONDS["5m"])
         state.mark_seen(self.plan.passed, self.plan.end, now)
-        for kind, prefix in self.plan.judged:
-            state.learn(kind, prefix, now, TTL_SECONDS["5m"])
         if ref is None:
             return
         if self.target.is_router:

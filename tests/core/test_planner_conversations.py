@@ -160,6 +160,38 @@ def test_another_question_over_the_same_documents_has_the_same_prefix(rules: Cac
 
 
 @every_family
+@pytest.mark.parametrize("place", ["system", "human"])
+def test_a_growing_list_of_documents_keeps_its_beginning(rules: CacheRules, place: str) -> None:
+    """New documents behind the old ones leave the cut behind the old ones, and its point, where they were."""
+    mind = engine()
+    documents = [RENT, HEAT, PETS]
+    before: list[list[Any]] = []
+    for number in range(1, 4):
+        context = "Use these:\n\n" + "\n\n".join(documents[:number]) + "\n\nBe brief."
+        params: Params = (
+            {"system": [{"text": context}], "messages": [message("user", f"Question {number}?")]}
+            if place == "system"
+            else {"messages": [message("user", f"{context} Question {number}?")]}
+        )
+        turn = call(mind, params, rules, number * 10.0)
+        *points, whole = prefixes(turn.params)
+        assert len(points) >= min(number, 2)
+        assert all(whole[: len(each)] == each for each in before)
+        before = points
+
+
+@every_family
+def test_instructions_behind_documents_that_stay(rules: CacheRules) -> None:
+    """A system text that comes again as it is keeps the conversation behind it cached, too."""
+    mind = engine()
+    system = [{"text": f"Use these:\n\n{RENT}\n\n{HEAT}\n\n{LEAD}"}]
+    params: Params = {"system": system, "messages": [message("user", "Who pays?")]}
+    call(mind, params, rules, 0.0)
+    turn = call(mind, continued(params, "And then?"), rules, 10.0)
+    assert {"system.1", "system.3", "messages.2.content.1"} <= set(turn.points)
+
+
+@every_family
 def test_a_question_that_comes_once_gets_no_point_after_it(rules: CacheRules) -> None:
     """Without tools and without earlier turns nothing follows a question, so nothing is written after it."""
     params: Params = {"system": [{"text": LEAD * 4}], "messages": [message("user", "Long question. " * 900)]}

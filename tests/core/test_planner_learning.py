@@ -54,6 +54,16 @@ def test_documents_that_do_come_again_are_written_at_first_sight() -> None:
     assert ask(mind, CLAUDE, HEAT, 100.0) == 1
 
 
+def test_documents_that_come_back_with_others_behind_them_came_back() -> None:
+    """A growing list counts as one that is asked again: its beginning is read."""
+    texts = [document(seed) for seed in range(6)]
+    mind = engine(*texts)
+    for number in range(1, 7):
+        context = "\n".join(["Use this:", *texts[:number], "Be brief."])
+        params = {"system": [{"text": context}], "messages": [message("user", "Why?")]}
+        assert call(mind, params, CLAUDE, number * 5.0).points
+
+
 def test_what_comes_back_too_late_does_not_count() -> None:
     """A document that is asked again only after its lifetime would have been written for nothing."""
     mind = engine("x" * 40)
