@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["credentials_of", "scope_of"]
+__all__ = ["address_of", "credentials_of", "is_client", "scope_of"]
+
+
+def is_client(source: Any) -> bool:
+    """Tell a client from what makes one: mocks and proxies of clients can be called too."""
+    return hasattr(source, "converse") or hasattr(source, "get_prompt_router")
+
+
+def address_of(client: Any) -> str | None:
+    """Return the endpoint and Region of a boto3 client; `None` of a stand-in that has no `meta`."""
+    meta = getattr(client, "meta", None)
+    return None if meta is None else f"{meta.endpoint_url} {meta.region_name}"
 
 
 def scope_of(client: Any) -> str:
     """Return what tells the endpoint, Region and account of a boto3 client apart."""
     credentials = credentials_of(client)
     account = credentials.get_frozen_credentials().access_key if credentials is not None else None
-    return f"{client.meta.endpoint_url} {client.meta.region_name} {account}"
+    return f"{address_of(client)} {account}"
 
 
 def credentials_of(client: Any) -> Any:

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from bedrock_routing.accounts import credentials_of, scope_of
+from bedrock_routing.accounts import address_of, credentials_of, is_client, scope_of
 from bedrock_routing.arns import parse
 from bedrock_routing.catalog import Catalog, Common
 from bedrock_routing.documents import process_memory
@@ -203,8 +203,7 @@ class RoutedClient:
 
     def _engine(self) -> Engine:
         if self._planner is None:
-            meta = self._client.get().meta
-            state = self._state or _shared_state(f"{meta.endpoint_url} {meta.region_name}")
+            state = self._state or _shared_state(address_of(self._client.get()))
             documents = process_memory()
             self._planner = Engine(cache=self._cache, prices=self._prices, state=state, documents=documents)
         return self._planner
@@ -258,7 +257,7 @@ class _Lazy:
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self._made: Any = None if callable(source) else source
+        self._made: Any = None if callable(source) and not is_client(source) else source
         self._lock = threading.Lock()
 
     def get(self) -> Any:
@@ -269,7 +268,9 @@ class _Lazy:
         return self._made
 
 
-def _shared_state(scope: str) -> CacheState:
+def _shared_state(scope: str | None) -> CacheState:
+    if scope is None:  # nothing says which service it stands for: it shares with nobody
+        return CacheState()
     with _lock:
         state = _states.get(scope)
         if state is None:

@@ -58,7 +58,7 @@ class RoutedStream:
     def close(self) -> None:
         """Close the connection; a stream that has not ended is recorded as incomplete."""
         self._events.close()
-        self._stream.close()
+        _close(self._stream)
         self._record(complete=False)
 
     def interrupt(self) -> None:
@@ -75,7 +75,7 @@ class RoutedStream:
             for event in self._opened():
                 yield self._noted(event)
         except GeneratorExit:
-            self._stream.close()
+            _close(self._stream)
             self._record(complete=False)
             raise
         except _CUT as error:
@@ -107,7 +107,7 @@ class RoutedStream:
             again = self._reopen(error) if first else None
             if again is None:
                 raise
-            self._stream.close()
+            _close(self._stream)
             self._stream, self._turn = again
             yield from self._stream
 
@@ -124,3 +124,9 @@ class RoutedStream:
         if self.receipt is None:
             self.receipt = self._finish(self._turn, self._reply, complete=complete)
         return self.receipt
+
+
+def _close(stream: Any) -> None:
+    """Close a stream; a plain iterable, as stand-ins of clients give, has nothing to close."""
+    if hasattr(stream, "close"):
+        stream.close()
