@@ -11,6 +11,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
+    LLMCompletionEndEvent,
     LLMPredictStartEvent,
     LLMStructuredPredictStartEvent,
 )
@@ -138,7 +139,7 @@ class BedrockRoutingHandler(BaseEventHandler):
     @override
     def handle(self, event: BaseEvent, **kwargs: Any) -> Any:
         """Take the receipt of an answer; other events say nothing."""
-        if not isinstance(event, LLMChatEndEvent) or event.response is None:
+        if not isinstance(event, LLMChatEndEvent | LLMCompletionEndEvent) or event.response is None:
             return
         receipt = event.response.additional_kwargs.get(RECEIPT)
         if not receipt:

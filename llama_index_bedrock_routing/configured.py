@@ -36,6 +36,8 @@ _SAID_ELSEWHERE = {
     "tool_caching": "cache=CachePolicy(tools=...)",
 }
 """Settings of `BedrockConverse` that mean nothing here, and what to say instead."""
+_MET_ANYWAY = (("system_prompt_caching", True), ("tool_caching", True))
+"""Those of them that ask for what the default policy does."""
 _LIVE = ("client", "botocore_session", "botocore_config")
 """Objects of this process, which cannot be stored."""
 
@@ -99,6 +101,8 @@ class ConfiguredRouter(FunctionCallingLLM):
             raise ConfigurationError("model= says which router or model to ask")
         if router is not None and router != named:
             raise ConfigurationError(f"model={model!r} and router={router!r} say the same thing: give one")
+        if settings.get("cache", True) is True:
+            settings = {name: value for name, value in settings.items() if (name, value) not in _MET_ANYWAY}
         if elsewhere := [f"{name}: {_SAID_ELSEWHERE[name]}" for name in settings if name in _SAID_ELSEWHERE]:
             raise ConfigurationError(f"BedrockRouter has other names for {'; '.join(elsewhere)}")
         super().__init__(

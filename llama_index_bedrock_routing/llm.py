@@ -69,43 +69,43 @@ class BedrockRouter(ConfiguredRouter):
     @override
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask and return the whole answer."""
-        return self._ask(messages, kwargs)
+        return self._ask(messages, **kwargs)
 
     @llm_chat_callback()
     @override
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Ask and yield the answer so far; one last item has no delta but all metadata."""
-        return self._chunks(_Call(), messages, kwargs)
+        return self._stream(messages, **kwargs)
 
     @llm_chat_callback()
     @override
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Ask without blocking the event loop, nor its default executor."""
-        return await threads(self.max_concurrency).run(partial(self._ask, list(messages), kwargs))
+        return await self._aask(messages, **kwargs)
 
     @llm_chat_callback()
     @override
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Stream without blocking the event loop; leaving early closes the HTTP stream."""
-        return self._achunks(list(messages), kwargs)
+        return await self._astream(messages, **kwargs)
 
     @llm_completion_callback()
     @override
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Ask a single prompt."""
-        return chat_to_completion_decorator(self.chat)(prompt, **kwargs)
+        return chat_to_completion_decorator(self._ask)(prompt, **kwargs)
 
     @llm_completion_callback()
     @override
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Ask a single prompt and yield the answer so far."""
-        return stream_chat_to_completion_decorator(self.stream_chat)(prompt, **kwargs)
+        return stream_chat_to_completion_decorator(self._stream)(prompt, **kwargs)
 
     @llm_completion_callback()
     @override
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Ask a single prompt without blocking the event loop."""
-        return await achat_to_completion_decorator(self.achat)(prompt, **kwargs)
+        return await achat_to_completion_decorator(self._aask)(prompt, **kwargs)
 
     @llm_completion_callback()
     @override
@@ -113,13 +113,24 @@ class BedrockRouter(ConfiguredRouter):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Stream the answer to a single prompt without blocking the event loop."""
-        return await astream_chat_to_completion_decorator(self.astream_chat)(prompt, **kwargs)
+        return await astream_chat_to_completion_decorator(self._astream)(prompt, **kwargs)
 
-    def _ask(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponse:
+    # A completion asks below the decorated methods: one call is one event, and one turn of the rate limiter
+
+    def _ask(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         request = self._request(messages, kwargs, stream=False)
         reply = self._routed.converse(**request)
         content = ((reply.get("output") or {}).get("message") or {}).get("content") or ()
         return response_of(reply, read_content(content), asked=request["modelId"])
+
+    async def _aask(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return await threads(self.max_concurrency).run(partial(self._ask, list(messages), **kwargs))
+
+    def _stream(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return self._chunks(_Call(), messages, kwargs)
+
+    async def _astream(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        return self._achunks(list(messages), kwargs)
 
     def _chunks(
         self, call: _Call, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]

@@ -7,12 +7,16 @@ name are told apart by a number.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
     CitationBlock,
+    DocumentBlock,
+    ImageBlock,
     MessageRole,
     ThinkingBlock,
     ToolCallBlock,
@@ -23,10 +27,15 @@ from llama_index_bedrock_routing.content import Wire, parsed_input, to_wire
 
 __all__ = ["to_converse"]
 
+logger = logging.getLogger("bedrock_routing")
+
 _SYSTEM = frozenset({MessageRole.SYSTEM, MessageRole.DEVELOPER})
 _TOOL = frozenset({MessageRole.TOOL, MessageRole.FUNCTION})
 _ASSISTANT = frozenset({MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL})
 _IN_SYSTEM = frozenset({"text", "cachePoint"})
+_FROM_USERS = (ImageBlock, DocumentBlock)
+"""Converse takes these from users only."""
+_TOOL_USE_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _STATUSES = ("success", "error")
 
 
@@ -39,9 +48,19 @@ def to_converse(messages: Sequence[ChatMessage]) -> tuple[list[Wire], list[Wire]
             system += [each for each in _content(message) if _IN_SYSTEM & each.keys()]
             continue
         content = _tool_result(message) if message.role in _TOOL else _content(message)
+        content = [each for each in content if _is_paired(each)]
         _append(turns, "assistant" if message.role in _ASSISTANT else "user", content)
     _tell_documents_apart(turns)
     return system, turns
+
+
+def _is_paired(block: Wire) -> bool:
+    """Tell whether a call or a result has an id that Converse takes; other providers give none, or others."""
+    tool: Wire | None = block.get("toolUse") or block.get("toolResult")
+    if tool is None or (isinstance(tool["toolUseId"], str) and _TOOL_USE_ID.fullmatch(tool["toolUseId"])):
+        return True
+    logger.warning("a tool call or result left out: Converse takes no toolUseId %r", tool["toolUseId"])
+    return False
 
 
 def _append(turns: list[Wire], role: str, content: list[Wire]) -> None:
@@ -59,6 +78,8 @@ def _content(message: ChatMessage) -> list[Wire]:
     for block in message.blocks:
         if isinstance(block, CitationBlock):
             _cite(content, block)
+        elif assistant and isinstance(block, _FROM_USERS):
+            logger.warning("%s left out: Converse takes none from the assistant", type(block).__name__)
         elif assistant or not isinstance(block, ThinkingBlock):
             written = to_wire(block)
             if written is not None:
@@ -96,7 +117,7 @@ def _tool_result(message: ChatMessage) -> list[Wire]:
     written = [each for block in message.blocks if (each := to_wire(block)) is not None]
     points = [each for each in written if "cachePoint" in each]
     result: Wire = {
-        "toolUseId": str(message.additional_kwargs.get("tool_call_id") or ""),
+        "toolUseId": message.additional_kwargs.get("tool_call_id") or "",
         "content": [each for each in written if "cachePoint" not in each],
     }
     if (status := message.additional_kwargs.get("status")) in _STATUSES:

@@ -39,6 +39,8 @@ def response_of(reply: Mapping[str, Any], blocks: Sequence[Any], *, asked: str, 
     receipt: Mapping[str, Any] = reply.get(RECEIPT) or {}
     counts = _counts(reply.get("usage"))
     raw = {**reply, "model": receipt.get("model") or receipt.get("invoked_model_id") or asked}
+    if reply.get("stopReason"):
+        raw["stop_reason"] = reply["stopReason"]
     if counts:
         details = {"prompt_tokens_details": {"cached_tokens": counts["cache_read_input_tokens"]}}
         raw["usage"] = {**reply["usage"], **counts, **details}
@@ -51,11 +53,15 @@ def answer_of(blocks: Sequence[Any]) -> ChatMessage:
     calls = [each for each in blocks if isinstance(each, ToolCallBlock)]
     beside: dict[str, Any] = {"tool_call_id": [each.tool_call_id for each in calls], "status": []}
     if calls:
-        beside["tool_calls"] = [
-            {"toolUseId": each.tool_call_id, "name": each.tool_name, "input": each.tool_kwargs}
-            for each in calls
-        ]
+        beside["tool_calls"] = [_call_beside(each) for each in calls]
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=list(blocks), additional_kwargs=beside)
+
+
+def _call_beside(call: ToolCallBlock) -> dict[str, Any]:
+    """Say a tool call in the service's words, and again in those that tracers look for."""
+    wire = {"toolUseId": call.tool_call_id, "name": call.tool_name, "input": call.tool_kwargs}
+    told = {"name": call.tool_name, "arguments": call.tool_kwargs}
+    return {**wire, "id": call.tool_call_id, "function": told}
 
 
 def read_content(content: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -92,7 +98,7 @@ def _reasoning(wire: Wire) -> list[Any]:
         return [ThinkingBlock(additional_information={REDACTED: base64.b64encode(hidden).decode()})]
     text: Wire = wire.get("reasoningText") or {}
     signed = {SIGNATURE: text["signature"]} if text.get("signature") else {}
-    return [ThinkingBlock(content=text.get("text") or "", additional_information=signed)]
+    return [ThinkingBlock(content=text.get("text"), additional_information=signed)]
 
 
 def _tool_use(wire: Wire) -> list[Any]:

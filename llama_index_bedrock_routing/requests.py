@@ -22,7 +22,10 @@ _INFERENCE = {
     "stop_sequences": "stopSequences",
 }
 """LlamaIndex's names, and those of `inferenceConfig`."""
-_NOT_SENT = frozenset({"formatted", "tools", "tool_choice", "tool_required", "thinking", "model"})
+_NOT_SENT = frozenset(
+    {"formatted", "tools", "tool_choice", "tool_required", "tool_caching", "thinking", "model"}
+)
+"""Arguments of LlamaIndex's that are no members of Converse; whether tools are cached, the policy says."""
 _SAMPLING = ("temperature", "top_p")
 _OFF = frozenset({"disabled", None})
 

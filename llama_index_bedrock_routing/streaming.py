@@ -72,12 +72,12 @@ class _Answer:
             before = _GROW[kind](before, delta[kind])
         if before:
             self._set(index, before)
-        thought = (delta.get("reasoningContent") or {}).get("text")
+        thought: Event | None = delta.get("reasoningContent")
         return ChatResponse(
             message=answer_of(self.blocks),
             delta=delta.get("text") or "",
             raw=dict(event),
-            additional_kwargs={"thinking_delta": thought} if thought is not None else {},
+            additional_kwargs={} if thought is None else {"thinking_delta": thought.get("text", "")},
         )
 
     def _set(self, index: int, wire: Wire) -> None:

@@ -260,3 +260,41 @@ def test_a_place_in_s3() -> None:
     _, (turn,) = to_converse([user(block)])
     source = {"s3Location": {"uri": "s3://bucket/guide.pdf"}}
     assert turn["content"] == [{"document": {"name": "guide", "format": "pdf", "source": source}}]
+
+
+def test_what_the_assistant_may_not_send(caplog: pytest.LogCaptureFixture) -> None:
+    """Converse takes images and documents from users only, so others are left out, and the log says it."""
+    blocks = [TextBlock(text="Look:"), ImageBlock(image=PNG, image_mimetype="image/png")]
+    said = ChatMessage(role="assistant", blocks=blocks)
+    _, turns = to_converse([ChatMessage(role="user", blocks=blocks), said])
+    assert [list(each) for each in turns[0]["content"]] == [["text"], ["image"]]
+    assert turns[1]["content"] == [{"text": "Look:"}]
+    assert "ImageBlock left out" in caplog.text
+
+
+@pytest.mark.parametrize("identity", [None, "", "not an id!"])
+def test_a_tool_call_without_a_legal_id(identity: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """A call and its result whose id Converse refuses are left out together; the rest is still sent."""
+    call = ToolCallBlock(tool_call_id=identity, tool_name="look", tool_kwargs={})
+    messages = [
+        ChatMessage(role="user", content="Look."),
+        ChatMessage(role="assistant", blocks=[TextBlock(text="I look."), call]),
+        ChatMessage(role="tool", content="seen", additional_kwargs={"tool_call_id": identity}),
+        ChatMessage(role="user", content="And?"),
+    ]
+    _, turns = to_converse(messages)
+    assert [each["content"] for each in turns] == [
+        [{"text": "Look."}],
+        [{"text": "I look."}],
+        [{"text": "And?"}],
+    ]
+    assert caplog.text.count("left out") == 2
+
+
+def test_a_signature_that_comes_without_a_thought() -> None:
+    """A delta of reasoning that only signs says so by an empty thinking delta."""
+    signed = {"reasoningContent": {"signature": "s"}}
+    events = [{"contentBlockDelta": {"delta": signed, "contentBlockIndex": 0}}]
+    first, last = responses(events, asked="m")
+    assert first.additional_kwargs["thinking_delta"] == ""
+    assert last.message.blocks[0].additional_information == {"signature": "s"}

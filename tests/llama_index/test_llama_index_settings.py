@@ -149,7 +149,14 @@ def test_wrong_settings(settings: dict[str, Any], error: type[Exception]) -> Non
 def test_names_of_the_other_class() -> None:
     """Settings of BedrockConverse that have another name here are an error that says which."""
     with pytest.raises(ConfigurationError, match=r"CachePolicy\(tools"):
-        BedrockRouter(model=LITE, tool_caching=True)
+        BedrockRouter(model=LITE, tool_caching=True, cache=False)
+    with pytest.raises(ConfigurationError, match=r"CachePolicy\(system"):
+        BedrockRouter(model=LITE, system_prompt_caching=False)
+
+
+def test_caching_asked_for_by_the_other_class() -> None:
+    """BedrockConverse's caching flags ask for what is the default here, so they are taken."""
+    assert BedrockRouter(model=LITE, system_prompt_caching=True, tool_caching=True).cache is True
 
 
 def test_settings_that_say_nothing(make_llm: Make) -> None:

@@ -116,6 +116,13 @@ def test_a_choice_on_the_wire(calling: Calling, given: dict[str, Any], wire: dic
     assert bedrock.requests[-1].body["toolConfig"]["toolChoice"] == wire
 
 
+def test_a_caching_flag_of_the_other_class(calling: Calling) -> None:
+    """The flag that BedrockConverse takes per call says nothing here: the policy decides."""
+    make, bedrock = calling
+    make(CLAUDE).chat_with_tools(TOOLS, "Look.", tool_caching=True)
+    assert "tool_caching" not in bedrock.requests[-1].body
+
+
 def test_the_choice_none_offers_no_tools(calling: Calling) -> None:
     """Converse has no choice "none", so the tools stay out."""
     make, bedrock = calling
