@@ -6,6 +6,8 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from importlib.metadata import version
 from pathlib import Path
 
+from bedrock_routing.cli.frameworks import FRAMEWORKS
+
 __all__ = ["parser"]
 
 _DESCRIPTION = """Ask documents through an Amazon Bedrock prompt router; each document is paid for once.
@@ -58,6 +60,12 @@ def _add_target(command: ArgumentParser) -> None:
         default="amazon.nova:1",
         metavar="MODEL",
         help="a router's ARN, name or short form, or a plain model id (default: %(default)s)",
+    )
+    command.add_argument(
+        "--framework",
+        choices=tuple(FRAMEWORKS),
+        default=next(iter(FRAMEWORKS)),
+        help="what the question is asked with; the answer is the same (default: %(default)s)",
     )
     command.add_argument("--region", help="AWS Region (default: as configured, else us-east-1)")
     command.add_argument("--profile", help="AWS profile")

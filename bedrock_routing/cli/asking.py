@@ -1,119 +1,52 @@
-"""Ask questions over documents: an ordinary LangChain chain that ends in `ChatBedrockRouter`."""
+"""Ask questions over documents and print what comes back; which framework asks makes no difference here."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import PurePath
-from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.retrievers import BaseRetriever
 from rich.console import Console
 
-from bedrock_routing.catalog import Common
-from bedrock_routing.cli.loading import progress
-from bedrock_routing.cli.retrieval import HybridRetriever
+from bedrock_routing.cli.frameworks import Assistant, Exchange, Passage
 from bedrock_routing.ledger import money
-from bedrock_routing.receipt import KEY, Receipt
-from langchain_bedrock_routing import CachedDocumentsRetriever, ChatBedrockRouter
+from bedrock_routing.receipt import Receipt
 
-__all__ = ["Asker", "ask_all", "chat", "prepare"]
+__all__ = ["ask_all", "chat"]
 
-_INSTRUCTIONS = """Answer the question from the documents below and from nothing else. Quote numbers and names
-exactly. After each statement name its source in square brackets, as in [guide.pdf, page 2]. If the documents
-do not answer the question, say so.
-
-Documents:
-
-{context}"""
-_CHARACTERS_PER_TOKEN = 4
-_WHOLE_TOKENS = 100_000
-"""Put whole into the prompt up to here where the models' cache has no documented limit."""
 _ENDINGS = {"exit", "quit", "bye"}
 
 
-class WholeDocuments(BaseRetriever):
-    """Return every document for every question."""
-
-    documents: tuple[Document, ...]
-
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
-    ) -> list[Document]:
-        del query, run_manager
-        return list(self.documents)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
-    """Hold what a question needs: the model, the documents' retriever and how sources are named."""
-
-    model: ChatBedrockRouter
-    retriever: BaseRetriever
-
-    def ask(self, question: str, history: Sequence[BaseMessage], console: Console) -> AIMessage:
-        """Stream the answer to the console, then name its sources and what it cost."""
-        documents = self.retriever.invoke(question)
-        prompt = ChatPromptTemplate.from_messages(
-            [("system", _INSTRUCTIONS), MessagesPlaceholder("history"), ("human", "{question}")]
-        )
-        inputs = {"context": _formatted(documents), "history": list(history), "question": question}
-        whole: AIMessageChunk | None = None
-        for chunk in (prompt | self.model).stream(inputs):
-            if isinstance(chunk, AIMessageChunk):
-                console.print(_printable(chunk.text), end="", markup=False)
-                whole = chunk if whole is None else whole + chunk
-        console.print()
-        answer = AIMessage(content=whole.text if whole else "")
-        receipt = Receipt.from_dict(whole.response_metadata.get(KEY, {}) if whole else {})
-        console.print(f"sources: {'; '.join(_sources(answer.text, documents))}", style="dim", markup=False)
-        console.print(_line(receipt), style="dim", markup=False)
-        return answer
-
-
-def prepare(
-    documents: Sequence[Document], model: ChatBedrockRouter, options: Namespace, console: Console
-) -> Asker:
-    """Return what answers: over whole documents where they fit the cache, else over retrieved passages."""
-    tokens = sum(len(each.page_content) for each in documents) // _CHARACTERS_PER_TOKEN
-    limit = _most_tokens(model.client.abilities())
-    files = len({each.metadata.get("source") for each in documents})
-    size = f"{files} file{'s' if files != 1 else ''}, roughly {tokens:,} tokens"
-    if options.whole or (tokens <= limit and not options.retrieve):
-        console.print(f"{size}: the whole text goes into the prompt.", markup=False)
-        return Asker(model=model, retriever=WholeDocuments(documents=tuple(documents)))
-    console.print(f"{size}: the {options.k} best passages go into the prompt.", markup=False)
-    with progress(console, shown=True) as bar:
-        task = bar.add_task("indexing", total=None)
-        found = HybridRetriever.from_documents(
-            documents,
-            k=options.k,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    return Asker(model=model, retriever=CachedDocumentsRetriever(retriever=found, k=options.k))
-
-
-def ask_all(asker: Asker, questions: Sequence[str], console: Console) -> None:
+def ask_all(assistant: Assistant, questions: Sequence[str], console: Console) -> None:
     """Ask separate questions, one after the other."""
     for question in questions:
         console.print(f"\n> {question}", style="bold", markup=False)
-        asker.ask(question, (), console)
+        _ask(assistant, question, (), console)
 
 
-def chat(asker: Asker, first: Sequence[str], console: Console) -> None:
+def chat(assistant: Assistant, first: Sequence[str], console: Console) -> None:
     """Ask in one conversation, the given questions first, until the end of input or a word of farewell."""
-    history: list[BaseMessage] = []
+    history: list[Exchange] = []
     for question in chain(first, _typed(console)):
         if question in first or not console.is_terminal:
             console.print(f"\n> {question}", style="bold", markup=False)
-        answer = asker.ask(question, history, console)
-        history += [HumanMessage(content=question), answer]
+        answer = _ask(assistant, question, history, console)
+        if answer.strip():  # Bedrock refuses a turn without text
+            history.append(Exchange(question=question, answer=answer))
+
+
+def _ask(assistant: Assistant, question: str, history: Sequence[Exchange], console: Console) -> str:
+    """Stream the answer to the console, then name its sources and what it cost."""
+    passages = assistant.retrieve(question)
+    answer = ""
+    receipt = Receipt.from_dict({})
+    for piece in assistant.stream(question, _context(passages), history):
+        console.print(_printable(piece.text), end="", markup=False)
+        answer += piece.text
+        receipt = piece.receipt or receipt
+    console.print()
+    console.print(f"sources: {'; '.join(_sources(answer, passages))}", style="dim", markup=False)
+    console.print(_line(receipt), style="dim", markup=False)
+    return answer
 
 
 def _typed(console: Console) -> Iterator[str]:
@@ -128,24 +61,14 @@ def _typed(console: Console) -> Iterator[str]:
         yield question
 
 
-def _most_tokens(abilities: Common) -> int:
-    rules = abilities.cache
-    return rules.max_cached_tokens if rules and rules.max_cached_tokens else _WHOLE_TOKENS
+def _context(passages: Sequence[Passage]) -> str:
+    return "\n\n".join(f"Source: {each.source}\n{each.text}" for each in passages)
 
 
-def _formatted(documents: Sequence[Document]) -> str:
-    return "\n\n".join(f"Source: {_label(each.metadata)}\n{each.page_content}" for each in documents)
-
-
-def _label(metadata: dict[str, Any]) -> str:
-    name = PurePath(str(metadata.get("source", "document"))).name
-    return f"{name}, page {metadata['page']}" if "page" in metadata else name
-
-
-def _sources(answer: str, documents: Sequence[Document]) -> list[str]:
+def _sources(answer: str, passages: Sequence[Passage]) -> list[str]:
     """Return the sources that the answer names."""
-    labels = dict.fromkeys(_label(each.metadata) for each in documents)
-    return [label for label in labels if label in answer] or ["none named"]
+    names = dict.fromkeys(each.source for each in passages)
+    return [name for name in names if name in answer] or ["none named"]
 
 
 def _line(receipt: Receipt) -> str:

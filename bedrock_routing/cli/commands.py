@@ -10,9 +10,11 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from bedrock_routing.cli.asking import Asker, ask_all, chat, prepare
+from bedrock_routing.cli.asking import ask_all, chat
 from bedrock_routing.cli.connection import connect, serve
 from bedrock_routing.cli.demo import QUESTIONS, guides
+from bedrock_routing.cli.frameworks import Assistant, assistant_of
+from bedrock_routing.cli.library import gather
 from bedrock_routing.cli.loading import load
 from bedrock_routing.errors import BedrockRoutingError, ConfigurationError
 from bedrock_routing.ledger import collect
@@ -52,11 +54,11 @@ def _ask(options: Namespace) -> int:
     questions = [_readable(each).strip() for each in options.question if each.strip()]
     if not questions and not options.chat:
         raise ConfigurationError("Ask a question with -q, or start a conversation with --chat.")
-    with _asker(options, options.paths) as asker:
+    with _assistant(options, options.paths) as assistant:
         if options.chat:
-            chat(asker, questions, _OUT)
+            chat(assistant, questions, _OUT)
         else:
-            ask_all(asker, questions, _OUT)
+            ask_all(assistant, questions, _OUT)
     return 0
 
 
@@ -67,10 +69,10 @@ def _readable(text: str) -> str:
 
 def _demo(options: Namespace) -> int:
     options = Namespace(**{**vars(options), "whole": True, "retrieve": False, "k": 8})
-    with _asker(options, guides()) as asker:
+    with _assistant(options, guides()) as assistant:
         for heading, questions in QUESTIONS:
             _OUT.print(f"\n{heading}", style="bold cyan", markup=False)
-            ask_all(asker, questions, _OUT)
+            ask_all(assistant, questions, _OUT)
     return 0
 
 
@@ -80,15 +82,17 @@ def _serve(options: Namespace) -> int:
 
 
 @contextmanager
-def _asker(options: Namespace, paths: Sequence[Path]) -> Generator[Asker]:
-    """Read the documents first: a wrong path must neither start a server nor reach AWS.
+def _assistant(options: Namespace, paths: Sequence[Path]) -> Generator[Assistant]:
+    """Find the framework and read the documents first: neither may fail after AWS has been reached.
 
     However it ends, what was asked until then is added up.
     """
+    build = assistant_of(options.framework)
     documents = load(paths, _ERR)
-    with connect(options, _OUT) as connection, collect() as ledger:
+    with connect(options, _OUT) as client, collect() as ledger:
         try:
-            yield prepare(documents, connection, options, _OUT)
+            library = gather(documents, client.abilities(), options, _OUT)
+            yield build(client, library, options)
         finally:
             if ledger.total.calls:
                 _OUT.print(f"\n{ledger}", markup=False)

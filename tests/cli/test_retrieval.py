@@ -240,6 +240,16 @@ def test_k_bounds_what_comes_back() -> None:
         HybridRetriever.from_documents(documents, k=0)
 
 
+def test_one_text_comes_back_once() -> None:
+    """Of chunks with the same words only the best takes one of the k places, wherever they stand."""
+    twins = [ROUTERS.model_copy(update={"metadata": {"source": f"{n}/routers.md"}}) for n in range(4)]
+    retriever = HybridRetriever.from_documents([*twins, CACHES], k=4)
+
+    texts = [chunk.page_content for chunk in retriever.invoke("Which models does a router or a cache pick?")]
+
+    assert len(texts) == len(set(texts)) > 1
+
+
 async def test_the_async_call_gives_what_the_sync_call_gives() -> None:
     """`ainvoke` finds the same chunks, also when many calls run at once."""
     retriever = HybridRetriever.from_documents([CACHES, ROUTERS])
