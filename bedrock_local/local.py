@@ -116,6 +116,11 @@ class LocalBedrock:
         """Return the latest calls, in the order in which they were answered."""
         return self._log.snapshot()
 
+    @property
+    def connections(self) -> int:
+        """Return how many connections clients hold open; a dead one counts until the next write to it."""
+        return self._server.connections
+
     def start(self) -> Self:
         """Start serving; the `with` statement does this."""
         if self._thread is None:

@@ -36,6 +36,12 @@ class HttpServer(ThreadingHTTPServer):
         self._open_lock = threading.Lock()
         super().__init__(address, _Handler)
 
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open, also idle ones."""
+        with self._open_lock:
+            return len(self._open)
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection, so that closing the server closes it."""
         with self._open_lock:

@@ -1,37 +1,29 @@
-"""What this project adds to a call, and how many calls at once it carries; everything measured in one run.
+"""What this project adds to a call, against a local endpoint without latency in a process of its own.
 
-1. A call with a 100 KB prompt that holds 20 documents, against a zero-latency local endpoint: bare boto3,
-   `RoutedClient` and `ChatBedrockRouter`, in turns, as medians and as ratios to bare boto3.
-2. 200 `ainvoke` at once with 200 ms of latency: `ChatBedrockRouter` and `ChatBedrockConverse`.
-
-The endpoint runs in a process of its own, so that it does not share the interpreter. Run it:
+A call with a 100 KB prompt that holds 20 documents: bare boto3, `RoutedClient` and the chat models, in turns,
+as medians and as ratios to bare boto3. Run it:
 
     python benchmarks/overhead.py
 """
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
+from endpoint import endpoint
 from langchain_aws import ChatBedrockConverse
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from bedrock_local import FixedAnswer, LocalBedrock
 from bedrock_routing import RoutedClient, remember_documents
 from langchain_bedrock_routing import ChatBedrockRouter
 
 MODEL = "us.amazon.nova-lite-v1:0"
 ROUNDS = 150
-AT_ONCE = 200
 _SOURCES = Path(__file__).parents[1] / "examples" / "documents" / "src"
 _DOCUMENTS = 20
 _PROMPT_BYTES = 100_000
@@ -46,27 +38,6 @@ def documents() -> list[str]:
         f"Document {number}.\n{(text * 5)[number * 1_000 : number * 1_000 + size]}"
         for number in range(_DOCUMENTS)
     ]
-
-
-@contextmanager
-def endpoint(latency: float) -> Generator[str]:
-    """Run a local Bedrock in another process and yield its URL."""
-    command = [sys.executable, __file__, "--serve", str(latency)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
-            process.wait(timeout=10)
-
-
-def serve(latency: float) -> None:
-    """Serve until the parent closes our standard input."""
-    with LocalBedrock(answers=FixedAnswer("Yes."), latency=latency, tokens="fast") as bedrock:
-        print(bedrock.endpoint_url, flush=True)
-        sys.stdin.read()
 
 
 def overhead() -> Mapping[str, float]:
@@ -117,37 +88,14 @@ def _medians(calls: Mapping[str, Callable[[str], object]]) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def concurrency() -> Mapping[str, float]:
-    """Return the seconds that 200 calls at once take, by model class; connections are made in the run."""
-    results: dict[str, float] = {}
-    for kind in (ChatBedrockConverse, ChatBedrockRouter):
-        with endpoint(0.2) as url:
-            model = kind(model=MODEL, endpoint_url=url, **_CREDENTIALS)
-            model.invoke("warm up")
-            results[kind.__name__] = asyncio.run(_at_once(model))
-    return results
-
-
-async def _at_once(model: Any) -> float:
-    start = time.perf_counter()
-    await asyncio.gather(*(model.ainvoke(f"Question {number}?") for number in range(AT_ONCE)))
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    """Print both tables."""
+    """Print the table."""
     medians = overhead()
     base = medians["bare boto3"]
     print(f"a call with a 100 KB prompt and {_DOCUMENTS} documents, median of {ROUNDS}")
     for name, value in medians.items():
         print(f"  {name:22}{value * 1000:8.2f} ms{value / base:8.3f} x bare boto3")
-    print(f"{AT_ONCE} ainvoke at once, 200 ms of latency each")
-    for name, value in concurrency().items():
-        print(f"  {name:22}{value:8.2f} s")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(float(sys.argv[2]))
-    else:
-        main()
+    main()

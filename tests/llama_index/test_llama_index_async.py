@@ -197,3 +197,23 @@ def test_event_loops_one_after_another(make_llm: Make) -> None:
     assert [asyncio.run(llm.achat(HELLO)).message.content for _ in range(2)] == [
         "This is a fixed answer."
     ] * 2
+
+
+async def test_cancelling_frees_connections(make_llm: Make) -> None:
+    """Of many streams, those that are cancelled close their connections; the others are read to their end."""
+    with LocalBedrock(answers=FixedAnswer("word " * 40)) as bedrock:
+        llm = make_llm(endpoint_url=bedrock.endpoint_url)
+        await llm.achat(HELLO)
+        idle = bedrock.connections
+        bedrock.fail(Fault(kind="drip", seconds=0.05), times=40, operation="ConverseStream")
+
+        async def read() -> int:
+            return len([each async for each in await llm.astream_chat(HELLO)])
+
+        readers = [asyncio.create_task(read()) for _ in range(40)]
+        await until(lambda: bedrock.connections >= idle + 39)
+        for each in readers[:20]:
+            each.cancel()
+        await until(lambda: bedrock.connections <= idle + 20)
+        assert not any(each.done() for each in readers[20:])
+        assert min(await asyncio.gather(*readers[20:])) > 5
