@@ -56,6 +56,7 @@ class Engine:
         rules = self._rules(target, now)
         if rules is None:
             return self._unplanned(params, blocks, target, now)
+        self.state.refresh(now)
         digester = Digester(params)
         plan = self._plan(params, blocks, target, rules=rules, digester=digester, now=now)
         outgoing = place(params, blocks, plan)

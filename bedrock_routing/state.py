@@ -66,6 +66,12 @@ class CacheState:
         self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
         self._answered: Bounded[str, tuple[str, ...]] = Bounded(size)
 
+    def refresh(self, now: float) -> None:
+        """Take in what others learned meanwhile, before a call is planned; here nobody else learns."""
+
+    def commit(self, now: float) -> None:
+        """Hand on what a call has taught, once it is all noted; here nobody else wants it."""
+
     def mark_warm(self, model: str, digest: bytes, ttl: Ttl, *, now: float) -> None:
         """Note that the service has just written or read this prefix for this model."""
         self._warm_until.put((model, digest, ttl), now + TTL_SECONDS[ttl])

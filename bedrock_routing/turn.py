@@ -102,6 +102,7 @@ class Turn:
         ref = self._model(invoked)
         usage = Usage.from_wire(member(reply, "usage"))
         self._remember(ref, usage, now)
+        self.state.commit(now)
         prices, routed = self.prices, self.target.is_router
         return Receipt(
             router_arn=self.target.arn if routed else None,
