@@ -35,7 +35,7 @@ CHANCE: Mapping[str, float] = {
     "documents": 0.6,
     "documents after the question": 0.1,
     "after documents": 0.1,
-    "history": 0.9,
+    "history": 0.85,
     "loop": 0.85,
     "conversation": 0.7,
     "first turn with tools": 0.5,

@@ -124,9 +124,10 @@ class Engine:
         begun = self._begun(blocks, everywhere, known_cuts, digester)
         old_cuts = {**known_cuts, **begun}
         known = Known(
-            warm=lambda digest, lifetime: self.state.is_warm(target.cache_keys, digest, lifetime, now),
+            warm=lambda digest, lifetime: self.state.warm(target.cache_keys, digest, lifetime, now),
             seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
             ended=self.state.was_end,
+            shares=self.state.shares(target.arn, target.cache_keys),
         )
         heads = _document_heads(
             blocks,

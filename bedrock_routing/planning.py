@@ -5,6 +5,10 @@ where `p` is the chance that the same prefix is asked again within its lifetime.
 kind of boundary; a prefix known to be warm keeps its point and costs no write. Whatever follows a boundary is
 asked again at most as often as the boundary itself.
 
+Every model has a cache of its own. Behind a router each counts with its share of the answers: for a model
+that is warm the prefix is read now; for one that is not it is written, and read only if that very model is
+asked again. If `p` is the chance of one more call, a model with share `s` gets one with `p*s / (1 - p*(1 - s))`.
+
 Pure: what is warm or seen is asked of functions that the caller hands in.
 """
 
@@ -43,8 +47,10 @@ class Ratios:
 class Known:
     """Answer what earlier calls left behind for a prefix."""
 
-    warm: Callable[[bytes, Ttl], bool]
-    """Whether the service still has it."""
+    warm: Callable[[bytes, Ttl], tuple[bool, ...]]
+    """Which models still have it."""
+    shares: tuple[float, ...] = (1.0,)
+    """How likely each model is to answer, in the same order."""
     seen: Callable[[bytes], bool]
     """Whether it was part of an earlier request."""
     ended: Callable[[bytes], bool]
@@ -71,7 +77,8 @@ class Boundary:
     tokens: int
     """Estimated size of the whole prefix up to here."""
     digest: bytes
-    warm: bool
+    warm: tuple[bool, ...]
+    """Which of the models still have it."""
     by_hand: bool
     ttl: Ttl
 
@@ -110,7 +117,7 @@ def choose_points(
     for usable in _combinations(candidates, old_cuts):
         cuts = _with_cuts(old_cuts, usable)
         boundaries, skipped, end = measure(blocks, usable, rules, digester=digester, cuts=cuts, known=known)
-        value, points = _best(boundaries, rules.max_points, ratios)
+        value, points = _best(boundaries, rules.max_points, ratios, known.shares)
         if _all_new_cuts_used(usable, points, old_cuts):
             reasons = (*skipped, *_explain(blocks, boundaries, points))
             passed = tuple(each.digest for each in boundaries)
@@ -173,9 +180,8 @@ def measure(
         warm = known.warm(digest, candidate.ttl)
         if candidate.kind == "history":
             continues = known.ended(digest)
-        chance = (
-            _WARM_CHANCE if warm else min(ceiling, _chance(candidate, digest, known, continues=continues))
-        )
+        likely = _chance(candidate, digest, known, continues=continues)
+        chance = _WARM_CHANCE if any(warm) else min(ceiling, likely)
         ceiling = min(ceiling, chance)
         boundaries.append(
             Boundary(
@@ -235,7 +241,9 @@ def _pieces(cuts: Sequence[int]) -> Iterator[tuple[int, int | None]]:
     return zip((0, *cuts), (*cuts, None), strict=True)
 
 
-def _best(boundaries: Sequence[Boundary], most: int, ratios: Ratios) -> tuple[float, tuple[Boundary, ...]]:
+def _best(
+    boundaries: Sequence[Boundary], most: int, ratios: Ratios, shares: Sequence[float]
+) -> tuple[float, tuple[Boundary, ...]]:
     """Return the selection of at most `most` boundaries with the highest expected value.
 
     The value of a boundary depends on the chosen one before it, so the best selection is kept per number of
@@ -245,6 +253,7 @@ def _best(boundaries: Sequence[Boundary], most: int, ratios: Ratios) -> tuple[fl
     for place, boundary in enumerate(boundaries):
         if boundary.chance < _LEAST_CHANCE and not boundary.by_hand:
             continue
+        worth = _worth_of_a_token(boundary, ratios, shares)
         added: dict[tuple[int, int], tuple[float, tuple[Boundary, ...]]] = {}
         for (count, _), (value, points) in states.items():
             if count == most:
@@ -252,18 +261,21 @@ def _best(boundaries: Sequence[Boundary], most: int, ratios: Ratios) -> tuple[fl
             before = points[-1].tokens if points else 0
             if boundary.kind == "after documents" and boundary.tokens - before < _LEAST_AFTER:
                 continue
-            total = value + _worth(boundary, before, ratios)
+            total = value + worth * (boundary.tokens - before)
             if (count + 1, place) not in added or total > added[count + 1, place][0]:
                 added[count + 1, place] = (total, (*points, boundary))
         states = added if boundary.by_hand and added else {**states, **added}
     return max(states.values(), key=lambda state: (state[0], -len(state[1])))
 
 
-def _worth(boundary: Boundary, before: int, ratios: Ratios) -> float:
-    fresh = boundary.tokens - before
-    saved = boundary.chance * (1 - ratios.read) * fresh
-    wasted = 0.0 if boundary.warm else (1 - boundary.chance) * (ratios.write - 1) * fresh
-    return saved - wasted
+def _worth_of_a_token(boundary: Boundary, ratios: Ratios, shares: Sequence[float]) -> float:
+    """Return what a point here is expected to save, per token that no point before it covers."""
+    saved, chance = 1 - ratios.read, boundary.chance
+    worth = 0.0
+    for share, warm in zip(shares, boundary.warm, strict=True):
+        again = 1.0 if warm else chance * share / (1 - chance * (1 - share))
+        worth += share * (again * saved - (1 - again) * (ratios.write - 1))
+    return worth
 
 
 def _explain(

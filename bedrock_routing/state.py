@@ -6,7 +6,7 @@ always an argument, in seconds of any clock that only goes forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bedrock_routing.catalog import Section, Ttl
@@ -65,6 +65,7 @@ class CacheState:
         self._splits: Bounded[bytes, tuple[int, ...]] = Bounded(size)
         self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
         self._answered: Bounded[str, tuple[str, ...]] = Bounded(size)
+        self._weights: Bounded[str, Mapping[str, float]] = Bounded(size)
 
     def refresh(self, now: float) -> None:
         """Take in what others learned meanwhile, before a call is planned; here nobody else learns."""
@@ -76,10 +77,10 @@ class CacheState:
         """Note that the service has just written or read this prefix for this model."""
         self._warm_until.put((model, digest, ttl), now + TTL_SECONDS[ttl])
 
-    def is_warm(self, models: Iterable[str], digest: bytes, ttl: Ttl, now: float) -> bool:
-        """Tell whether any of the models still has the prefix."""
+    def warm(self, models: Sequence[str], digest: bytes, ttl: Ttl, now: float) -> tuple[bool, ...]:
+        """Tell, model by model, which ones still have the prefix."""
         found = (self._warm_until.get((model, digest, ttl)) for model in models)
-        return any(until is not None and until > now for until in found)
+        return tuple(until is not None and until > now for until in found)
 
     def mark_seen(self, prefixes: Iterable[bytes], end: bytes, now: float) -> None:
         """Note the prefixes of a request, cached or not, and its end."""
@@ -148,6 +149,18 @@ class CacheState:
         before = self._answered.get(router) or ()
         if model not in before or len(before) < _ENOUGH_ANSWERS:
             self._answered.put(router, (*before, model))
+
+    def mark_share(self, router: str, model: str) -> None:
+        """Count an answer of a model behind a router; older answers fade."""
+        weights = self._weights.get(router) or {}
+        faded = {each: weight * _FADING for each, weight in weights.items()}
+        self._weights.put(router, {**faded, model: faded.get(model, 0.0) + 1.0})
+
+    def shares(self, router: str, models: Sequence[str]) -> tuple[float, ...]:
+        """Return how likely each of the models is to answer next, by who answered lately."""
+        weights = self._weights.get(router) or {}
+        each = [1.0 + weights.get(model, 0.0) for model in models]
+        return tuple(weight / sum(each) for weight in each)
 
     def answered(self, router: str) -> tuple[str, ...]:
         """Return the models that a router invoked, once two are known or five answers came from one."""

@@ -142,6 +142,7 @@ class Turn:
             return
         if self.target.is_router:
             state.mark_answered(self.target.arn, ref.raw)
+            state.mark_share(self.target.arn, _cache_key(ref))
         if usage.read + usage.write:
             for point in self.placed:
                 boundary = point.boundary

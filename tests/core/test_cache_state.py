@@ -14,17 +14,35 @@ def test_a_prefix_is_warm_for_its_lifetime() -> None:
     state = CacheState()
     state.mark_warm("nova", b"p", "5m", now=100.0)
     state.mark_warm("nova", b"q", "1h", now=100.0)
-    assert [state.is_warm(["nova"], b"p", "5m", now) for now in (100.0, 399.0, 400.0)] == [True, True, False]
-    assert [state.is_warm(["nova"], b"q", "1h", now) for now in (3_699.0, 3_700.0)] == [True, False]
-    assert not state.is_warm(["nova"], b"q", "5m", 101.0)
+    assert [state.warm(["nova"], b"p", "5m", now) for now in (100.0, 399.0, 400.0)] == [
+        (True,),
+        (True,),
+        (False,),
+    ]
+    assert [state.warm(["nova"], b"q", "1h", now) for now in (3_699.0, 3_700.0)] == [(True,), (False,)]
+    assert state.warm(["nova"], b"q", "5m", 101.0) == (False,)
 
 
 def test_warmth_belongs_to_a_model() -> None:
-    """One model of a router may be warm while the other is cold; either is enough to keep a point."""
+    """One model of a router may be warm while the other is cold."""
     state = CacheState()
     state.mark_warm("lite", b"p", "5m", now=0.0)
-    asked = (["lite"], ["pro"], ["pro", "lite"], [])
-    assert [state.is_warm(models, b"p", "5m", 1.0) for models in asked] == [True, False, True, False]
+    assert state.warm(["pro", "lite"], b"p", "5m", 1.0) == (False, True)
+    assert state.warm([], b"p", "5m", 1.0) == ()
+
+
+def test_shares_follow_who_answers() -> None:
+    """Models start alike; the one that answers more often lately is expected more."""
+    state = CacheState()
+    assert state.shares("router", ["lite", "pro"]) == (0.5, 0.5)
+    for model in ["lite"] * 6 + ["pro"]:
+        state.mark_share("router", model)
+    lite, pro = state.shares("router", ["lite", "pro"])
+    assert lite > 0.6
+    assert pro > 0.15
+    for _ in range(30):
+        state.mark_share("router", "pro")
+    assert state.shares("router", ["lite", "pro"])[1] > 0.85
 
 
 def test_a_use_renews_the_lifetime() -> None:
@@ -32,7 +50,7 @@ def test_a_use_renews_the_lifetime() -> None:
     state = CacheState()
     for now in (0.0, 250.0, 500.0):
         state.mark_warm("nova", b"p", "5m", now=now)
-    assert state.is_warm(["nova"], b"p", "5m", 799.0)
+    assert state.warm(["nova"], b"p", "5m", 799.0) == (True,)
 
 
 def test_all_tables_are_bounded() -> None:

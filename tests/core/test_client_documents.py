@@ -145,7 +145,7 @@ def test_an_application_profile_is_known_to_be_warm(
         turn = client._begin({"system": [{"text": document}], "messages": [user(question)]})
         warm.append([point.boundary.warm for point in turn.placed])
         client.converse(system=[{"text": document}], messages=[user(question)])
-    assert warm == [[False], [True]]
+    assert warm == [[(False,)], [(True,)]]
 
 
 def test_calls_are_counted_where_they_are_collected(bedrock: LocalBedrock, connect: Connect) -> None:
