@@ -14,12 +14,14 @@ except ImportError as error:
 from llama_index_bedrock_routing.callbacks import BedrockRoutingHandler, routing_usage, watch_retrievers
 from llama_index_bedrock_routing.llm import BedrockRouter
 from llama_index_bedrock_routing.retriever import CachedDocumentsRetriever, StableOrderPostprocessor
+from llama_index_bedrock_routing.synthesizer import CachedDocumentsSynthesizer
 
 __all__ = [
     "BedrockRouter",
     "BedrockRoutingHandler",
     "CachePolicy",
     "CachedDocumentsRetriever",
+    "CachedDocumentsSynthesizer",
     "StableOrderPostprocessor",
     "routing_usage",
 ]
