@@ -1,12 +1,14 @@
 """Find where a cache point could go, and how likely the prefix up to there is asked again.
 
 The order of a prompt is tools, system, messages; the candidates follow it: end of tools, end of the static
-system text, after the documents that an earlier call shared, after the last document, end of earlier turns,
-end of the request. The chances are priors; what was seen or is warm improves them in `planning`.
+system text, after the documents that an earlier call shared, between those and the last, after the last
+document, end of earlier turns, end of the request. The chances are priors; what was seen or is warm improves
+them in `planning`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -32,6 +34,9 @@ CHANCE: Mapping[str, float] = {
     "tools": 0.9,
     "system": 0.9,
     "shared documents": 0.9,
+    "leading documents": 0.6,
+    "each document": 0.6,
+    "order kept": 0.7,
     "documents": 0.6,
     "documents after the question": 0.1,
     "after documents": 0.1,
@@ -41,10 +46,10 @@ CHANCE: Mapping[str, float] = {
     "first turn with tools": 0.5,
     "one question": 0.0,
 }
-"""The prior chance, per kind of boundary, that the same prefix comes again within its lifetime."""
+"""The prior chance, per kind of boundary, that the same prefix comes again within its lifetime.
 
-LEARNED = ("system", "documents")
-"""The kinds whose chance follows what really came again; the others say what they are by their place."""
+"each document" and "order kept" are no boundaries: `recall` makes those of documents out of them.
+"""
 
 Cuts = Mapping[int, tuple[int, ...]]
 """For each block index: the offsets at which its text is cut."""
@@ -135,7 +140,7 @@ def find_candidates(
 
     A text that was cut before is a candidate there and nowhere else inside; one of which only the beginning
     was (`begun`) can also be cut behind that. `shared` is how many of the
-    documents stood at the head of an earlier request too. `one_shot` says that the answer is the end of it,
+    documents stood at the head of an earlier request too, `one_shot` says that the answer is the end of it,
     as with a forced tool choice. `chance` holds the priors, or what was learned since.
     """
     found: list[Candidate] = []
@@ -197,12 +202,28 @@ def _system(blocks: Sequence[Block], documents: Documents, chance: Mapping[str, 
 def _documents(
     blocks: Sequence[Block], documents: Documents, shared: int, chance: Mapping[str, float]
 ) -> list[Candidate]:
-    new = "documents after the question" if _asked_before(blocks, documents[0]) else "documents"
-    last = "shared documents" if shared == len(documents) else new
-    found = [_after(blocks, documents[-1], "documents", chance[last])]
-    if 0 < shared < len(documents):
-        found.append(_after(blocks, documents[shared - 1], "shared documents", chance["shared documents"]))
+    late = chance["documents after the question"] if _asked_before(blocks, documents[0]) else 1.0
+    leading, whole = min(late, chance["leading documents"]), min(late, chance["documents"])
+    found: list[Candidate] = []
+    for count, lead in _leading(len(documents), shared):
+        if count == shared:
+            kind, likely = "shared documents", chance["shared documents"]
+        elif count == len(documents):
+            kind, likely = "documents", whole
+        else:
+            kind, likely = "leading documents", leading if lead else math.sqrt(leading * whole)
+        found.append(_after(blocks, documents[count - 1], kind, likely))
     return found
+
+
+def _leading(count: int, shared: int) -> list[tuple[int, bool]]:
+    """Return after how many documents a point may go, and whether these lead: those shared, all, and between.
+
+    On the way to the last document further points cost nothing: each token is written once. They let another
+    call read the beginning that it has in common with this one.
+    """
+    lead = shared or 1
+    return [(each, each == lead) for each in sorted({lead, (lead + count) // 2, count})]
 
 
 def _after(blocks: Sequence[Block], document: Found, kind: str, chance: float) -> Candidate:

@@ -39,6 +39,7 @@ class _Searched:
     version: int
     spans: tuple[Span, ...]
     heads: tuple[bytes, ...]
+    names: tuple[bytes, ...]
 
 
 class DocumentMemory:
@@ -87,6 +88,10 @@ class DocumentMemory:
         """Return the `text_digest` of the text up to the end of each document in it."""
         return () if len(text) < _SHORTEST else self._searched(text, digest).heads
 
+    def names(self, text: str, digest: bytes | None = None) -> tuple[bytes, ...]:
+        """Return the `text_digest` of each document in the text, wherever it stands."""
+        return () if len(text) < _SHORTEST else self._searched(text, digest).names
+
     def _searched(self, text: str, digest: bytes | None) -> _Searched:
         name, version = digest or text_digest(text), self._version
         before = self._found.get(name)
@@ -94,7 +99,8 @@ class DocumentMemory:
             return before
         spans = self._search(text)
         heads = digests_up_to(text, [span.end for span in spans])
-        found = _Searched(version=version, spans=spans, heads=heads)
+        names = tuple(text_digest(text[span.start : span.end]) for span in spans)
+        found = _Searched(version=version, spans=spans, heads=heads, names=names)
         self._found.put(name, found)
         return found
 

@@ -7,13 +7,12 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bedrock_routing.candidates import (
     CHANCE,
-    LEARNED,
     Cuts,
     Documents,
     find_candidates,
@@ -24,9 +23,10 @@ from bedrock_routing.candidates import (
 from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.documents import DocumentMemory
 from bedrock_routing.placing import close_ttls, hand_placed, place, without_points
-from bedrock_routing.planning import Boundary, Known, Plan, Skipped, choose_points, extend_with_cuts
+from bedrock_routing.planning import Boundary, Known, Plan, Skipped, choose_points
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.pricing import ratios_of
+from bedrock_routing.recall import recall
 from bedrock_routing.request import Block, Digester, member, read_blocks
 from bedrock_routing.state import TTL_SECONDS, CacheState
 from bedrock_routing.turn import Target, Turn
@@ -129,24 +129,31 @@ class Engine:
             ended=self.state.was_end,
             shares=self.state.shares(target.arn, target.cache_keys),
         )
-        heads = _document_heads(
+        recalled = recall(
             blocks,
             documents,
             digester,
-            old_cuts,
-            lambda block: self.documents.heads(block.value, digester.text(block)),
+            cuts=old_cuts,
+            memory=self.documents,
+            state=self.state,
+            now=now,
+            within=TTL_SECONDS[ttl],
         )
-        shared = next((count for count in range(len(heads), 0, -1) if known.seen(heads[count - 1])), 0)
         automatic = find_candidates(
             blocks,
             policy,
             documents,
             old_cuts=old_cuts,
             begun=begun,
-            shared=shared,
+            shared=recalled.shared,
             one_shot=_is_forced(params),
             ttl=ttl,
-            chance={**CHANCE, **{kind: self.state.chance(kind, CHANCE[kind]) for kind in LEARNED}},
+            chance={
+                **CHANCE,
+                "system": self.state.chance("system", CHANCE["system"]),
+                "leading documents": recalled.leading,
+                "documents": recalled.again,
+            },
         )
         by_hand, dropped = hand_placed(blocks, rules)
         plan = choose_points(
@@ -163,8 +170,9 @@ class Engine:
             plan,
             points=points,
             skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy.ttl, ttl), *plan.skipped),
-            judged=(*plan.judged, *_last_head(heads)),
-            passed=(*plan.passed, *heads),
+            judged=(*plan.judged, *recalled.judged()),
+            passed=(*plan.passed, *recalled.passed()),
+            kept=recalled.kept,
             cuts={**dict.fromkeys(_kept_whole(everywhere, points), ()), **plan.cuts},
         )
 
@@ -215,43 +223,10 @@ def _name_of_text(block: Block, digester: Digester) -> bytes:
     return block.section.encode() + digester.text(block)
 
 
-def _document_heads(
-    blocks: Sequence[Block],
-    documents: Documents,
-    digester: Digester,
-    cuts: Cuts,
-    heads_in: Callable[[Block], tuple[bytes, ...]],
-) -> tuple[bytes, ...]:
-    """Return what tells the prompt up to each document apart; equal to an earlier call's if all before is.
-
-    These are names of their own, not the digests of `Digester`: they are there before anything is cut.
-    """
-    if not documents:
-        return ()
-    holding = {each.block: each.span is not None for each in documents}
-    heads: list[bytes] = []
-    prefix = digester.seed
-    for index in range(documents[-1].block + 1):
-        block = blocks[index]
-        if block.kind == "cachePoint":
-            continue
-        if holding.get(index):
-            heads += [prefix + head for head in heads_in(block)]
-        prefix = extend_with_cuts(digester, prefix, block, () if index in holding else cuts.get(index, ()))
-        if holding.get(index) is False:
-            heads.append(prefix)
-    return tuple(heads)
-
-
 def _kept_whole(documents: Documents, points: Sequence[Boundary]) -> Iterator[int]:
     """Yield the texts that could have been cut and were not, though a cached prefix now holds them whole."""
     last = max((point.block for point in points), default=-1)
     return (each.block for each in documents if each.span and each.block <= last)
-
-
-def _last_head(heads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Return what stands for all documents of this request; where they are cut does not matter to it."""
-    return (("documents", head) for head in heads[-1:])
 
 
 def _other_ttl(wanted: Ttl, given: Ttl) -> Iterator[Skipped]:

@@ -7,7 +7,7 @@ asked again at most as often as the boundary itself.
 
 Every model has a cache of its own. Behind a router each counts with its share of the answers: for a model
 that is warm the prefix is read now; for one that is not it is written, and read only if that very model is
-asked again. If `p` is the chance of one more call, a model with share `s` gets one with `p*s / (1 - p*(1 - s))`.
+asked again, by the next call or by one after it.
 
 Pure: what is warm or seen is asked of functions that the caller hands in.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from bedrock_routing.candidates import CHANCE, Candidate, Cuts
 from bedrock_routing.catalog import CacheRules, Ttl
@@ -26,6 +25,8 @@ from bedrock_routing.rules import why_not_after
 __all__ = ["Boundary", "Plan", "Ratios", "Skipped", "choose_points", "extend_with_cuts"]
 
 _WARM_CHANCE = 0.98
+_MORE = 0.9
+"""The chance of yet another call where a prefix has come again: what comes twice mostly comes often."""
 _UNSEEN_HISTORY_CHANCE = 0.2
 """For turns that this process never sent before: a history may be rewritten with every request."""
 _LEAST_CHANCE = 0.15
@@ -94,6 +95,8 @@ class Plan:
     """Kind and name of the prefixes whose return is learned from."""
     passed: tuple[bytes, ...] = ()
     """The digests at all legal boundaries; one that comes again is likely to come once more."""
+    kept: bool | None = None
+    """Whether documents that came back stand at the head again; `None` where that says nothing."""
     end: bytes = b""
     """The digest of the whole request, by which the next turn of a conversation is recognised."""
 
@@ -110,33 +113,36 @@ def choose_points(
 ) -> Plan:
     """Return the plan with the best expected value.
 
-    A text that holds documents can be cut at up to three places, and every cut changes the prefixes behind
-    it. Each combination is tried; the texts are read once. A cut is made only where a point goes.
+    A text that holds documents can be cut at several places, and every cut changes the prefixes behind it.
+    All are tried, then only those where a point went, until each cut has its point; and none at all, since
+    the text may be warm as it is.
     """
-    plans: list[tuple[float, Plan]] = []
-    for usable in _combinations(candidates, old_cuts):
+
+    def planned(usable: Sequence[Candidate]) -> tuple[float, Plan]:
         cuts = _with_cuts(old_cuts, usable)
         boundaries, skipped, end = measure(blocks, usable, rules, digester=digester, cuts=cuts, known=known)
         value, points = _best(boundaries, rules.max_points, ratios, known.shares)
-        if _all_new_cuts_used(usable, points, old_cuts):
-            reasons = (*skipped, *_explain(blocks, boundaries, points))
-            passed = tuple(each.digest for each in boundaries)
-            judged = tuple(
-                (each.kind, each.digest)
-                for each in boundaries
-                if each.kind == "system" and each.offset is None
-            )
-            plan = Plan(points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end)
-            plans.append((value, plan))
+        reasons = (*skipped, *_explain(blocks, boundaries, points))
+        passed = tuple(each.digest for each in boundaries)
+        judged = tuple(
+            (each.kind, each.digest) for each in boundaries if each.kind == "system" and each.offset is None
+        )
+        return value, Plan(points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end)
+
+    whole = [each for each in candidates if not _is_new_cut(each, old_cuts)]
+    plans = [planned(whole)]
+    usable = list(candidates)
+    while len(usable) > len(whole):
+        plan = planned(usable)
+        used = {(point.block, point.offset) for point in plan[1].points}
+        left = [
+            each for each in usable if not _is_new_cut(each, old_cuts) or (each.block, each.offset) in used
+        ]
+        if len(left) == len(usable):
+            plans.append(plan)
+            break
+        usable = left
     return max(plans, key=lambda pair: pair[0])[1]
-
-
-def _combinations(candidates: Sequence[Candidate], old: Cuts) -> Iterator[list[Candidate]]:
-    """Yield the candidates with every choice among those that cut a text anew, none chosen first."""
-    cutting = [each for each in candidates if _is_new_cut(each, old)]
-    for count in range(len(cutting) + 1):
-        for chosen in combinations(cutting, count):
-            yield [each for each in candidates if not _is_new_cut(each, old) or each in chosen]
 
 
 def _is_new_cut(candidate: Candidate, old: Cuts) -> bool:
@@ -149,11 +155,6 @@ def _with_cuts(old: Cuts, usable: Sequence[Candidate]) -> Cuts:
         if each.offset is not None:
             cuts.setdefault(each.block, set()).add(each.offset)
     return {block: tuple(sorted(offsets)) for block, offsets in cuts.items()}
-
-
-def _all_new_cuts_used(usable: Sequence[Candidate], points: Sequence[Boundary], old: Cuts) -> bool:
-    used = {(point.block, point.offset) for point in points}
-    return all((each.block, each.offset) in used for each in usable if _is_new_cut(each, old))
 
 
 def measure(
@@ -273,7 +274,7 @@ def _worth_of_a_token(boundary: Boundary, ratios: Ratios, shares: Sequence[float
     saved, chance = 1 - ratios.read, boundary.chance
     worth = 0.0
     for share, warm in zip(shares, boundary.warm, strict=True):
-        again = 1.0 if warm else chance * share / (1 - chance * (1 - share))
+        again = 1.0 if warm else chance * (share + (1 - share) * _MORE * share / (1 - _MORE * (1 - share)))
         worth += share * (again * saved - (1 - again) * (ratios.write - 1))
     return worth
 

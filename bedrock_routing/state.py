@@ -18,6 +18,8 @@ __all__ = ["TTL_SECONDS", "CacheState"]
 TTL_SECONDS: dict[Ttl, float] = {"5m": 300.0, "1h": 3600.0}
 _FADING = 0.9
 """What is left of a case's weight when the next one is counted: about the last ten cases speak."""
+_FADING_OF = {"each document": 0.97}
+"""The same for kinds of which one request brings many cases."""
 REFUSAL_SECONDS = 24 * 3600.0
 """How long a refusal is believed; models gain abilities over time."""
 _ENOUGH_ANSWERS = 5
@@ -31,13 +33,16 @@ class Reuse:
     cases: float = 0.0
     again: float = 0.0
 
-    def chance(self, prior: float) -> float:
-        """Return the estimate; the prior weighs as much as one case."""
-        return (prior + self.again) / (1.0 + self.cases)
+    def chance(self, prior: float, doubt: float = 1.0) -> float:
+        """Return the estimate; the prior weighs as much as one case.
 
-    def new_case(self) -> Reuse:
+        `doubt` is how much a case that is not back yet speaks against: less than 1 where it has time left.
+        """
+        return (prior + self.again) / (1.0 + self.again + doubt * (self.cases - self.again))
+
+    def new_case(self, fading: float = _FADING) -> Reuse:
         """Count a prefix that was not asked lately."""
-        return Reuse(cases=self.cases * _FADING + 1.0, again=self.again * _FADING)
+        return Reuse(cases=self.cases * fading + 1.0, again=self.again * fading)
 
     def came_again(self) -> Reuse:
         """Count the first return of a prefix."""
@@ -108,16 +113,21 @@ class CacheState:
             before = self._judged.get(prefix)
             fresh = before is None or now - before.last > within
             if fresh:
-                self._reuse.put(kind, self._reuse_of(kind).new_case())
+                self._reuse.put(kind, self._reuse_of(kind).new_case(_FADING_OF.get(kind, _FADING)))
             again = before is not None and before.again and not fresh
             self._judged.put(prefix, _Judged(kind=kind, last=now, again=again))
 
     def _reuse_of(self, kind: str) -> Reuse:
         return self._reuse.get(kind) or Reuse()
 
-    def chance(self, kind: str, prior: float) -> float:
+    def count(self, kind: str, *, kept: bool) -> None:
+        """Count a case that is decided at once."""
+        reuse = self._reuse_of(kind).new_case()
+        self._reuse.put(kind, reuse.came_again() if kept else reuse)
+
+    def chance(self, kind: str, prior: float, doubt: float = 1.0) -> float:
         """Return the chance that a new prefix of this kind is asked again, by what was seen so far."""
-        return self._reuse_of(kind).chance(prior)
+        return self._reuse_of(kind).chance(prior, doubt)
 
     def was_end(self, digest: bytes) -> bool:
         """Tell whether a prefix was a whole earlier request, so that this one continues it."""

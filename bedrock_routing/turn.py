@@ -137,6 +137,8 @@ class Turn:
         for text, offsets in self.cut.items():
             state.mark_split(text, offsets)
         state.learn(self.plan.judged, self.plan.passed, now, TTL_SECONDS["5m"])
+        if self.plan.kept is not None:
+            state.count("order kept", kept=self.plan.kept)
         state.mark_seen(self.plan.passed, self.plan.end, now)
         if ref is None:
             return

@@ -206,7 +206,7 @@ def test_lifetimes_of_the_caller_are_put_in_order() -> None:
 
 def test_a_point_of_the_caller_after_the_question_does_not_replace_the_one_after_the_documents() -> None:
     """Each new question makes the caller's prefix a new one; only a point before it is ever read."""
-    params = {"system": [{"text": f"Use:\n{RENT}\n{HEAT}"}], "messages": [user("Who pays the rent?", POINT)]}
+    params = {"system": [{"text": f"Use:\n{RENT}"}], "messages": [user("Who pays the rent?", POINT)]}
     assert begin(params).points == ("system.1", "messages.0.content.1")
 
 

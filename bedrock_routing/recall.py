@@ -1,0 +1,127 @@
+"""What earlier calls tell of this call's documents: which came before, in which order, and how likely again.
+
+The same documents in another order make another prompt. So two things are learned apart: how often a document
+comes back at all, and whether documents that come back stand at the head again. Their product is the chance
+of a prefix that ends after the first documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bedrock_routing.candidates import CHANCE, Cuts, Documents, Found
+from bedrock_routing.documents import DocumentMemory
+from bedrock_routing.planning import extend_with_cuts
+from bedrock_routing.request import Block, Digester
+from bedrock_routing.state import CacheState
+
+__all__ = ["Recalled", "recall"]
+
+_DOUBT = 0.5
+"""What speaks against documents coming back where one is not back yet: it may have time left.
+
+One document alone in every prompt gets no such benefit: nothing else would tell soon that none comes back.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """Hold the names of this call's documents and what they recall.
+
+    These are names of their own, not the digests of `Digester`: they are there before anything is cut.
+    """
+
+    heads: tuple[bytes, ...] = ()
+    """What tells the prompt up to each document apart; equal to an earlier call's if all before is."""
+    names: tuple[bytes, ...] = ()
+    """What tells each document apart, wherever it stands."""
+    shared: int = 0
+    """How many of the documents stood at the head of an earlier request, too."""
+    again: float = 0.0
+    """The chance that all documents are asked again in this order."""
+    leading: float = 0.0
+    """The chance that the documents which lead this request lead another one."""
+    kept: bool | None = None
+    """Whether a first document that is known led before; `None` where it is new."""
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether this list of documents has not been asked lately."""
+        return self.shared < len(self.heads)
+
+    def judged(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the cases to learn from; a list that was just asked as it is teaches nothing new of each."""
+        if self.heads:
+            yield "documents", self.heads[-1]
+        if self.is_new:
+            yield from (("each document", name) for name in self.names)
+
+    def passed(self) -> tuple[bytes, ...]:
+        """Return the names that count as seen after this call."""
+        return (*self.heads, *self.names) if self.is_new else self.heads
+
+
+def recall(
+    blocks: Sequence[Block],
+    documents: Documents,
+    digester: Digester,
+    *,
+    cuts: Cuts,
+    memory: DocumentMemory,
+    state: CacheState,
+    now: float,
+    within: float,
+) -> Recalled:
+    """Return what the documents of a request recall; nothing is noted yet."""
+    if not documents:
+        return Recalled()
+    heads = _heads(blocks, documents, digester, cuts, memory)
+    shared = next(
+        (each for each in range(len(heads), 0, -1) if state.was_seen(heads[each - 1], now, within)), 0
+    )
+    if shared == len(heads):
+        return Recalled(heads=heads, shared=shared, again=CHANCE["shared documents"])
+    doubt = _DOUBT if len(heads) > 1 else 1.0
+    names = _names(blocks, documents, digester, memory)
+    known = state.was_seen(names[0], now, within)
+    back = 0.9 if known else state.chance("each document", CHANCE["each document"], _DOUBT)
+    return Recalled(
+        heads=heads,
+        names=names,
+        shared=shared,
+        again=state.chance("documents", CHANCE["documents"], doubt),
+        leading=back * state.chance("order kept", CHANCE["order kept"]),
+        kept=shared > 0 if known else None,
+    )
+
+
+def _heads(
+    blocks: Sequence[Block], documents: Documents, digester: Digester, cuts: Cuts, memory: DocumentMemory
+) -> tuple[bytes, ...]:
+    holding = {each.block: each.span is not None for each in documents}
+    heads: list[bytes] = []
+    prefix = digester.seed
+    for index in range(documents[-1].block + 1):
+        block = blocks[index]
+        if block.kind == "cachePoint":
+            continue
+        if holding.get(index):
+            heads += [prefix + head for head in memory.heads(block.value, digester.text(block))]
+        prefix = extend_with_cuts(digester, prefix, block, () if index in holding else cuts.get(index, ()))
+        if holding.get(index) is False:
+            heads.append(prefix)
+    return tuple(heads)
+
+
+def _names(
+    blocks: Sequence[Block], documents: Documents, digester: Digester, memory: DocumentMemory
+) -> tuple[bytes, ...]:
+    names: list[bytes] = []
+    for index in dict.fromkeys(each.block for each in documents):
+        block = blocks[index]
+        if Found(block=index) in documents:
+            names.append(digester.extend(digester.seed, block))
+        else:
+            names += memory.names(block.value, digester.text(block))
+    return tuple(names)
