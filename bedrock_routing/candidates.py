@@ -20,11 +20,16 @@ from bedrock_routing.policy import CachePolicy
 from bedrock_routing.request import Block, member
 
 __all__ = [
+    "CHANCE",
+    "GAPS",
+    "OPENINGS",
     "Candidate",
     "Cuts",
     "Documents",
     "Found",
     "find_candidates",
+    "gaps_of",
+    "kind_of_turn",
     "locate_documents",
     "of_last_list",
     "searchable",
@@ -35,21 +40,28 @@ CHANCE: Mapping[str, float] = {
     "system": 0.9,
     "shared documents": 0.9,
     "leading documents": 0.6,
-    "each document": 0.6,
-    "order kept": 0.7,
+    "each document": 0.75,
+    "order kept": 0.85,
     "documents": 0.6,
     "documents after the question": 0.1,
     "after documents": 0.1,
     "history": 0.85,
     "loop": 0.85,
     "conversation": 0.7,
-    "first turn with tools": 0.5,
+    "opening with tools": 0.5,
+    "opening": 0.25,
     "one question": 0.0,
 }
 """The prior chance, per kind of boundary, that the same prefix comes again within its lifetime.
 
 "each document" and "order kept" are no boundaries: `recall` makes those of documents out of them.
 """
+
+OPENINGS = ("opening", "opening with tools")
+"""Ends of first requests, of which it is learned whether they are come back to."""
+
+GAPS = ("gaps of turns", "gaps of the rest")
+"""Under which names the gaps between calls are counted."""
 
 Cuts = Mapping[int, tuple[int, ...]]
 """For each block index: the offsets at which its text is cut."""
@@ -70,7 +82,8 @@ class Candidate:
     offset: int | None = None
     """Characters of the block's text before the point; `None`: after the whole block."""
     by_hand: bool = False
-    ttl: Ttl = "5m"
+    ttl: Ttl | None = None
+    """`None`: as the policy and the gaps between calls ask for."""
 
 
 class Found(NamedTuple):
@@ -132,16 +145,16 @@ def find_candidates(
     old_cuts: Cuts,
     begun: Collection[int] = (),
     shared: int,
-    one_shot: bool,
-    ttl: Ttl,
+    turn: str,
+    may_follow: Callable[[Block], bool],
     chance: Mapping[str, float] = CHANCE,
 ) -> tuple[Candidate, ...]:
     """Return all candidates in prompt order.
 
     A text that was cut before is a candidate there and nowhere else inside; one of which only the beginning
-    was (`begun`) can also be cut behind that. `shared` is how many of the
-    documents stood at the head of an earlier request too, `one_shot` says that the answer is the end of it,
-    as with a forced tool choice. `chance` holds the priors, or what was learned since.
+    was (`begun`) can also be cut behind that. `shared` is how many of the documents stood at the head of an
+    earlier request too, `turn` what the request's end is (`kind_of_turn`). `chance` holds the priors, or what
+    was learned since.
     """
     found: list[Candidate] = []
     if policy.tools:
@@ -158,14 +171,19 @@ def find_candidates(
             for kind in ("shared documents" if block in begun else "documents",)
         ]
     if policy.history:
-        found += _turns(blocks, one_shot=one_shot)
+        found += _turns(blocks, turn, chance, may_follow)
     found.sort(key=_place)
-    return tuple(found) if ttl == "5m" else tuple(replace(each, ttl=ttl) for each in found)
+    return tuple(found)
 
 
 def _may_cut(candidate: Candidate, old: Cuts, begun: Collection[int]) -> bool:
     offset, known = candidate.offset, old.get(candidate.block)
     return offset is None or known is None or (candidate.block in begun and offset > max(known, default=0))
+
+
+def gaps_of(kind: str) -> str:
+    """Return under which name the gaps between calls over such a boundary are counted."""
+    return GAPS[0] if kind in ("history", "tail") else GAPS[1]
 
 
 def _place(candidate: Candidate) -> tuple[int, float]:
@@ -245,30 +263,48 @@ def _asked_before(blocks: Sequence[Block], first: Found) -> bool:
     return "?" in lead or any(each.kind == "text" and "?" in each.value for each in earlier)
 
 
-def _turns(blocks: Sequence[Block], *, one_shot: bool) -> list[Candidate]:
-    ends = _ends_of_user_turns(blocks)
-    if not ends:
+def _turns(
+    blocks: Sequence[Block], kind: str, chance: Mapping[str, float], may_follow: Callable[[Block], bool]
+) -> list[Candidate]:
+    anchors = _anchors(blocks, may_follow)
+    if not anchors:
         return []
-    *earlier, last = ends
+    open_turn = blocks[-1].role == "user"
+    earlier = anchors[:-1] if open_turn else anchors
     found = [
-        Candidate(block=end, kind="history", chance=CHANCE["history"]) for end in earlier[-_EARLIER_TURNS:]
+        Candidate(block=each, kind="history", chance=CHANCE["history"]) for each in earlier[-_EARLIER_TURNS:]
     ]
-    if blocks[last].message == blocks[-1].message:
-        found.append(Candidate(block=last, kind="tail", chance=0.0 if one_shot else _tail_chance(blocks)))
+    if open_turn:
+        found.append(Candidate(block=anchors[-1], kind="tail", chance=chance[kind]))
     return found
 
 
-def _ends_of_user_turns(blocks: Sequence[Block]) -> list[int]:
-    """Return the last block of each message of the user, markers left out."""
-    ends = {blocks[index].message: index for index in _of(blocks, "messages") if blocks[index].role == "user"}
-    return list(ends.values())
+def _anchors(blocks: Sequence[Block], may_follow: Callable[[Block], bool]) -> list[int]:
+    """Return, for each message of the user, the last block up to its end after which a point may go.
+
+    Where none may follow a tool result that is the model's own words before the call.
+    """
+    anchors: dict[int, None] = {}
+    messages = _of(blocks, "messages")
+    last: int | None = None
+    for index, after in zip(messages, [*messages[1:], None], strict=bool(messages)):
+        if may_follow(blocks[index]):
+            last = index
+        ends = after is None or blocks[after].message != blocks[index].message
+        if ends and blocks[index].role == "user" and last is not None:
+            anchors[last] = None
+    return list(anchors)
 
 
-def _tail_chance(blocks: Sequence[Block]) -> float:
-    last = blocks[-1].message
+def kind_of_turn(blocks: Sequence[Block], documents: Documents, *, one_shot: bool) -> str:
+    """Return what the end of a request is: a name in `CHANCE`."""
+    last = blocks[-1].message if blocks else None
+    if one_shot:
+        return "one question"
     if any(block.kind == "toolResult" for block in blocks if block.message == last):
-        return CHANCE["loop"]
+        return "loop"
     if any(block.role == "assistant" for block in blocks):
-        return CHANCE["conversation"]
-    has_tools = any(block.section == "tools" and member(block.raw, "toolSpec") for block in blocks)
-    return CHANCE["first turn with tools" if has_tools else "one question"]
+        return "conversation"
+    if any(block.section == "tools" and member(block.raw, "toolSpec") for block in blocks):
+        return "opening with tools"
+    return "one question" if documents else "opening"

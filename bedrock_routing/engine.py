@@ -8,26 +8,31 @@ back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bedrock_routing.candidates import (
     CHANCE,
+    GAPS,
+    OPENINGS,
     Cuts,
     Documents,
     find_candidates,
+    kind_of_turn,
     locate_documents,
     of_last_list,
     searchable,
 )
 from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.documents import DocumentMemory
+from bedrock_routing.history import History
 from bedrock_routing.placing import close_ttls, hand_placed, place, without_points
 from bedrock_routing.planning import Boundary, Known, Plan, Skipped, choose_points
 from bedrock_routing.policy import CachePolicy, PricePolicy
 from bedrock_routing.pricing import ratios_of
 from bedrock_routing.recall import recall
 from bedrock_routing.request import Block, Digester, member, read_blocks
+from bedrock_routing.rules import why_not_after
 from bedrock_routing.state import TTL_SECONDS, CacheState
 from bedrock_routing.turn import Target, Turn
 
@@ -47,6 +52,8 @@ class Engine:
     prices: PricePolicy
     state: CacheState
     documents: DocumentMemory
+    history: History = field(default_factory=History)
+    """What earlier calls had cached; it only explains what is missed."""
 
     def begin(self, params: Wire, target: Target, now: float) -> Turn:
         """Plan a request; the returned turn holds what goes out."""
@@ -72,13 +79,18 @@ class Engine:
             placed=outgoing.placed,
             plan=replace(plan, skipped=skipped),
             cut=self._splits(blocks, plan.cuts, digester),
+            asked=self.history.asked(self.documents, now),
+            history=self.history,
         )
 
     def _rules(self, target: Target, now: float) -> CacheRules | None:
-        """Return the common rules without the sections that this target has refused lately."""
+        """Return the common rules without what this target has refused lately, or silently ignored."""
         rules = target.common.cache
         if rules is None:
             return None
+        least = self.state.minimum(target.cache_keys, now)
+        if least > rules.min_tokens:
+            rules = replace(rules, min_tokens=least)
         refused = self.state.refused(target.arn, now)
         if not refused:
             return rules
@@ -114,7 +126,8 @@ class Engine:
         now: float,
     ) -> Plan:
         policy = self.cache or CachePolicy()
-        ttl: Ttl = policy.ttl if policy.ttl in rules.ttls else rules.ttls[0]
+        lifetimes = self._lifetimes(policy, rules)
+        within = max(TTL_SECONDS[ttl] for ttl in lifetimes)
         this_turn = searchable(blocks)
         everywhere = locate_documents(
             blocks, this_turn, lambda block: self.documents.find(block.value, digester.text(block))
@@ -125,9 +138,11 @@ class Engine:
         old_cuts = {**known_cuts, **begun}
         known = Known(
             warm=lambda digest, lifetime: self.state.warm(target.cache_keys, digest, lifetime, now),
-            seen=lambda digest: self.state.was_seen(digest, now, TTL_SECONDS[ttl]),
+            seen=lambda digest: self.state.was_seen(digest, now, within),
             ended=self.state.was_end,
             shares=self.state.shares(target.arn, target.cache_keys),
+            lifetimes=lifetimes,
+            late=lambda gaps: self.state.chance(gaps, 0.0),
         )
         recalled = recall(
             blocks,
@@ -137,8 +152,9 @@ class Engine:
             memory=self.documents,
             state=self.state,
             now=now,
-            within=TTL_SECONDS[ttl],
+            within=within,
         )
+        turn = kind_of_turn(blocks, documents, one_shot=_is_forced(params))
         automatic = find_candidates(
             blocks,
             policy,
@@ -146,11 +162,11 @@ class Engine:
             old_cuts=old_cuts,
             begun=begun,
             shared=recalled.shared,
-            one_shot=_is_forced(params),
-            ttl=ttl,
+            turn=turn,
+            may_follow=lambda block: why_not_after(block, rules, tokens=rules.min_tokens) is None,
             chance={
                 **CHANCE,
-                "system": self.state.chance("system", CHANCE["system"]),
+                **{kind: self.state.chance(kind, CHANCE[kind]) for kind in ("system", *OPENINGS)},
                 "leading documents": recalled.leading,
                 "documents": recalled.again,
             },
@@ -162,19 +178,28 @@ class Engine:
             rules,
             digester=digester,
             old_cuts=old_cuts,
-            ratios=ratios_of(target.models, ttl, self.prices),
+            ratios={ttl: ratios_of(target.models, ttl, self.prices) for ttl in TTL_SECONDS},
             known=known,
         )
         points = close_ttls(plan.points)
         return replace(
             plan,
             points=points,
-            skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy.ttl, ttl), *plan.skipped),
-            judged=(*plan.judged, *recalled.judged()),
+            skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy, rules), *plan.skipped),
+            within=within,
+            judged=(*plan.judged, *recalled.judged(), *_opening(turn, plan)),
             passed=(*plan.passed, *recalled.passed()),
             kept=recalled.kept,
             cuts={**dict.fromkeys(_kept_whole(everywhere, points), ()), **plan.cuts},
         )
+
+    def _lifetimes(self, policy: CachePolicy, rules: CacheRules) -> tuple[Ttl, ...]:
+        """Return the lifetimes to choose from, the longest first."""
+        if policy.ttl != "auto":
+            return (policy.ttl if policy.ttl in rules.ttls else rules.ttls[0],)
+        if {"5m", "1h"} <= set(rules.ttls):
+            return ("1h", "5m") if any(self.state.chance(gaps, 0.0) for gaps in GAPS) else ("5m",)
+        return rules.ttls[:1]
 
     def _old_cuts(self, blocks: Sequence[Block], digester: Digester) -> Cuts:
         """Cut each text where it was cut, or left whole, when it was new: otherwise its prefixes differ."""
@@ -229,9 +254,16 @@ def _kept_whole(documents: Documents, points: Sequence[Boundary]) -> Iterator[in
     return (each.block for each in documents if each.span and each.block <= last)
 
 
-def _other_ttl(wanted: Ttl, given: Ttl) -> Iterator[Skipped]:
-    if wanted != given:
-        yield Skipped(path="*", reason=f"{given} instead of {wanted}: a model does not offer {wanted}")
+def _opening(turn: str, plan: Plan) -> Iterator[tuple[str, bytes]]:
+    """Return the end of a first request, which a conversation or a loop comes back to."""
+    if turn in OPENINGS and plan.end in plan.passed:
+        yield turn, plan.end
+
+
+def _other_ttl(policy: CachePolicy, rules: CacheRules) -> Iterator[Skipped]:
+    if policy.ttl != "auto" and policy.ttl not in rules.ttls:
+        reason = f"{rules.ttls[0]} instead of {policy.ttl}: a model does not offer {policy.ttl}"
+        yield Skipped(path="*", reason=reason)
 
 
 def _shortened(blocks: Sequence[Block], points: Sequence[Boundary]) -> Iterator[Skipped]:

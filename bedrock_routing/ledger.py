@@ -1,17 +1,26 @@
-"""Add receipts up: totals, and per model that really answered; a table in print, HTML in a notebook."""
+"""Add receipts up: totals, and per model that really answered; a table in print, HTML in a notebook.
+
+A ledger may also write each receipt to a log, as a line of JSON, and can be read back from one.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import TextIO
 
+from bedrock_routing.misses import Misses
 from bedrock_routing.receipt import Receipt
+from bedrock_routing.receipt_log import BadLineError, ReceiptLog, read_lines
+from bedrock_routing.savings import Savings
 
 __all__ = ["Ledger", "Totals", "collect", "record"]
 
@@ -74,13 +83,44 @@ class Totals:
 
 
 class Ledger:
-    """Collect receipts; safe for threads. Totals count every call, `receipts` keeps the newest ones."""
+    """Collect receipts; safe for threads. Totals count every call, `receipts` keeps the newest ones.
 
-    def __init__(self, *, keep: int = 1_000) -> None:
+    `log`: a path to append to, an open text file, or a `ReceiptLog` with settings of its own. It gets a line
+    per receipt at once; a line that cannot be written never breaks a call. A path that cannot be opened
+    raises `OSError` here.
+    """
+
+    def __init__(
+        self, *, keep: int = 1_000, log: str | PathLike[str] | TextIO | ReceiptLog | None = None
+    ) -> None:
         self._receipts: deque[Receipt] = deque(maxlen=keep)
         self._per_model: dict[str, Totals] = {}
         self._total = Totals()
+        self._misses = Misses()
+        self._savings = Savings()
+        self._bad_lines: tuple[BadLineError, ...] = ()
+        self._log = log if log is None or isinstance(log, ReceiptLog) else ReceiptLog(log)
         self._lock = threading.Lock()
+
+    @classmethod
+    def read(cls, source: str | PathLike[str] | Iterable[str], *, keep: int = 1_000) -> Ledger:
+        """Read a log from a path, or from lines; `bad_lines` says what is no receipt."""
+        ledger = cls(keep=keep)
+        if isinstance(source, str | PathLike):
+            with Path(source).open(encoding="utf-8", errors="replace") as lines:
+                ledger._take(lines)
+        else:
+            ledger._take(source)
+        return ledger
+
+    def _take(self, lines: Iterable[str]) -> None:
+        bad: list[BadLineError] = []
+        for each in read_lines(lines):
+            if isinstance(each, BadLineError):
+                bad.append(each)
+            else:
+                self.add(each)
+        self._bad_lines = tuple(bad)
 
     def add(self, receipt: Receipt) -> None:
         """Count one call."""
@@ -89,6 +129,10 @@ class Ledger:
             self._receipts.append(receipt)
             self._per_model[model] = self._per_model.get(model, Totals()).plus(receipt)
             self._total = self._total.plus(receipt)
+            self._misses = self._misses.plus(receipt.miss)
+            self._savings = self._savings.plus(receipt)
+        if self._log is not None:
+            self._log.write(receipt)
 
     @property
     def receipts(self) -> tuple[Receipt, ...]:
@@ -107,6 +151,19 @@ class Ledger:
         with self._lock:
             return dict(self._per_model)
 
+    @property
+    def bad_lines(self) -> tuple[BadLineError, ...]:
+        """Return the lines of the log that was read which are no receipts."""
+        return self._bad_lines
+
+    def misses(self) -> Misses:
+        """Return what was cached, sent again and not read: sums by reason, and the newest examples."""
+        return self._misses
+
+    def savings(self) -> Savings:
+        """Return the cost of all calls and of three other ways to make them; quality is not in it."""
+        return self._savings
+
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table's rows: one per model, and the total where there are several."""
         per_model = self.per_model
@@ -114,7 +171,7 @@ class Ledger:
         return rows if len(rows) == 1 else [*rows, _row("total", self.total)]
 
     def __str__(self) -> str:
-        return _table([_HEADINGS, *self.rows()])
+        return table([_HEADINGS, *self.rows()])
 
     def __repr__(self) -> str:
         total = self.total
@@ -173,7 +230,8 @@ def money(value: Decimal | None) -> str:
     return f"-${-value:.6f}" if value < 0 else f"${value:.6f}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Write rows as a table, the first of them as its head; numbers stand to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(

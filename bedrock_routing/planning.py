@@ -14,21 +14,19 @@ Pure: what is warm or seen is asked of functions that the caller hands in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from bedrock_routing.candidates import CHANCE, Candidate, Cuts
+from bedrock_routing.boundaries import Boundary, Known, Skipped, extend_with_cuts, measure
+from bedrock_routing.candidates import Candidate, Cuts, gaps_of
 from bedrock_routing.catalog import CacheRules, Ttl
-from bedrock_routing.request import Block, Digester, tokens_of
-from bedrock_routing.rules import why_not_after
+from bedrock_routing.request import Block, Digester
+from bedrock_routing.state import TTL_SECONDS
 
 __all__ = ["Boundary", "Plan", "Ratios", "Skipped", "choose_points", "extend_with_cuts"]
 
-_WARM_CHANCE = 0.98
-_MORE = 0.9
+_MORE = 0.6
 """The chance of yet another call where a prefix has come again: what comes twice mostly comes often."""
-_UNSEEN_HISTORY_CHANCE = 0.2
-"""For turns that this process never sent before: a history may be rewritten with every request."""
 _LEAST_CHANCE = 0.15
 """Below this nothing is cached even where writing costs no more than input: it would only fill the cache."""
 
@@ -45,56 +43,20 @@ class Ratios:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """Answer what earlier calls left behind for a prefix."""
-
-    warm: Callable[[bytes, Ttl], tuple[bool, ...]]
-    """Which models still have it."""
-    shares: tuple[float, ...] = (1.0,)
-    """How likely each model is to answer, in the same order."""
-    seen: Callable[[bytes], bool]
-    """Whether it was part of an earlier request."""
-    ended: Callable[[bytes], bool]
-    """Whether it was a whole earlier request: then this one continues that conversation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """Say why a place carries no cache point."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boundary:
-    """Be a place where a cache point can go, with all that the choice needs."""
-
-    block: int
-    offset: int | None
-    """Characters of the block's text before the point; `None`: after the whole block."""
-    kind: str
-    chance: float
-    tokens: int
-    """Estimated size of the whole prefix up to here."""
-    digest: bytes
-    warm: tuple[bool, ...]
-    """Which of the models still have it."""
-    by_hand: bool
-    ttl: Ttl
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Hold the chosen points in prompt order, the texts to cut, and what was left out."""
 
     points: tuple[Boundary, ...] = ()
     cuts: Cuts
     skipped: tuple[Skipped, ...] = ()
+    within: float = TTL_SECONDS["5m"]
+    """How many seconds a prefix that is asked again may have been away."""
     judged: tuple[tuple[str, bytes], ...] = ()
     """Kind and name of the prefixes whose return is learned from."""
     passed: tuple[bytes, ...] = ()
     """The digests at all legal boundaries; one that comes again is likely to come once more."""
+    gaps: tuple[tuple[str, bytes], ...] = ()
+    """Group and digest of the boundaries, the longest prefix first, to see how far apart calls come."""
     kept: bool | None = None
     """Whether documents that came back stand at the head again; `None` where that says nothing."""
     end: bytes = b""
@@ -108,7 +70,7 @@ def choose_points(
     *,
     digester: Digester,
     old_cuts: Cuts,
-    ratios: Ratios,
+    ratios: Mapping[Ttl, Ratios],
     known: Known,
 ) -> Plan:
     """Return the plan with the best expected value.
@@ -127,7 +89,10 @@ def choose_points(
         judged = tuple(
             (each.kind, each.digest) for each in boundaries if each.kind == "system" and each.offset is None
         )
-        return value, Plan(points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end)
+        gaps = tuple((gaps_of(each.kind), each.digest) for each in reversed(boundaries))
+        return value, Plan(
+            gaps=gaps, points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end
+        )
 
     whole = [each for each in candidates if not _is_new_cut(each, old_cuts)]
     plans = [planned(whole)]
@@ -157,93 +122,8 @@ def _with_cuts(old: Cuts, usable: Sequence[Candidate]) -> Cuts:
     return {block: tuple(sorted(offsets)) for block, offsets in cuts.items()}
 
 
-def measure(
-    blocks: Sequence[Block],
-    candidates: Sequence[Candidate],
-    rules: CacheRules,
-    *,
-    digester: Digester,
-    cuts: Cuts,
-    known: Known,
-) -> tuple[list[Boundary], list[Skipped], bytes]:
-    """Walk the prompt once: size and digest of the prefix at each candidate, and why some are not legal."""
-    wanted = _by_place(candidates)
-    boundaries: list[Boundary] = []
-    skipped: list[Skipped] = []
-    ceiling, continues, digest = 1.0, True, digester.seed
-    for index, offset, tokens, digest in _prefixes(blocks, digester, cuts):
-        candidate = wanted.get((index, offset))
-        if candidate is None:
-            continue
-        if why := why_not_after(blocks[index], rules, tokens=tokens):
-            skipped.append(Skipped(path=blocks[index].path, reason=why))
-            continue
-        warm = known.warm(digest, candidate.ttl)
-        if candidate.kind == "history":
-            continues = known.ended(digest)
-        likely = _chance(candidate, digest, known, continues=continues)
-        chance = _WARM_CHANCE if any(warm) else min(ceiling, likely)
-        ceiling = min(ceiling, chance)
-        boundaries.append(
-            Boundary(
-                block=index,
-                offset=offset,
-                kind=candidate.kind,
-                chance=chance,
-                tokens=tokens,
-                digest=digest,
-                warm=warm,
-                by_hand=candidate.by_hand,
-                ttl=candidate.ttl,
-            )
-        )
-    return boundaries, skipped, digest
-
-
-def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], Candidate]:
-    """Keep one candidate per place: the most likely one, or the caller's own point with its chance."""
-    wanted: dict[tuple[int, int | None], Candidate] = {}
-    for each in sorted(candidates, key=lambda each: (each.by_hand, each.chance)):
-        held = wanted.get((each.block, each.offset))
-        wanted[each.block, each.offset] = replace(each, chance=held.chance) if each.by_hand and held else each
-    return wanted
-
-
-def _chance(candidate: Candidate, digest: bytes, known: Known, *, continues: bool) -> float:
-    if candidate.kind in ("history", "tail") and not continues and not known.seen(digest):
-        return min(candidate.chance, _UNSEEN_HISTORY_CHANCE)
-    if candidate.kind in ("system", "after documents") and known.seen(digest):
-        return max(candidate.chance, CHANCE["system"])
-    return candidate.chance
-
-
-def _prefixes(
-    blocks: Sequence[Block], digester: Digester, cuts: Cuts
-) -> Iterator[tuple[int, int | None, int, bytes]]:
-    """Yield block, offset, estimated tokens and digest at the end of every piece of the prompt."""
-    digest, tokens = digester.seed, 0
-    for index, block in enumerate(blocks):
-        if block.kind == "cachePoint":
-            continue
-        for start, offset in _pieces(cuts.get(index, ())):
-            digest = digester.extend(digest, block, start, offset)
-            tokens += tokens_of(block, start, offset)
-            yield index, offset, tokens, digest
-
-
-def extend_with_cuts(digester: Digester, prefix: bytes, block: Block, cuts: Sequence[int]) -> bytes:
-    """Return the digest of `prefix` followed by `block`, cut at these offsets."""
-    for start, offset in _pieces(cuts):
-        prefix = digester.extend(prefix, block, start, offset)
-    return prefix
-
-
-def _pieces(cuts: Sequence[int]) -> Iterator[tuple[int, int | None]]:
-    return zip((0, *cuts), (*cuts, None), strict=True)
-
-
 def _best(
-    boundaries: Sequence[Boundary], most: int, ratios: Ratios, shares: Sequence[float]
+    boundaries: Sequence[Boundary], most: int, ratios: Mapping[Ttl, Ratios], shares: Sequence[float]
 ) -> tuple[float, tuple[Boundary, ...]]:
     """Return the selection of at most `most` boundaries with the highest expected value.
 
@@ -254,7 +134,7 @@ def _best(
     for place, boundary in enumerate(boundaries):
         if boundary.chance < _LEAST_CHANCE and not boundary.by_hand:
             continue
-        worth = _worth_of_a_token(boundary, ratios, shares)
+        worth = _worth_of_a_token(boundary, ratios[boundary.ttl], shares)
         added: dict[tuple[int, int], tuple[float, tuple[Boundary, ...]]] = {}
         for (count, _), (value, points) in states.items():
             if count == most:

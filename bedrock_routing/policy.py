@@ -1,4 +1,4 @@
-"""What the user may set: where cache points may go, and how uncertain prices are read."""
+"""What the user may set: cache points, what calls at once wait for, how uncertain prices are read."""
 
 from __future__ import annotations
 
@@ -10,33 +10,58 @@ from bedrock_routing.errors import ConfigurationError
 
 __all__ = ["CachePolicy", "PricePolicy"]
 
+FanOut = Literal["first-event", "reply", "off"]
 OnUnsupported = Literal["ignore", "warn", "raise"]
 
-_TTLS = ("5m", "1h")
+_TTLS = ("auto", "5m", "1h")
+_FAN_OUT = ("first-event", "reply", "off")
 _ON_UNSUPPORTED = ("ignore", "warn", "raise")
 _NOVA_WRITES = ("input", "list")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """Say which cache points may be placed automatically.
+    """Say which cache points may be placed automatically, and what calls at once do about them.
 
     A section that is switched off here may still carry points that the caller placed by hand.
     """
 
-    ttl: Ttl = "5m"
-    """How long an entry lives after its last use; 1h falls back to 5m where a model does not offer it."""
+    ttl: Ttl | Literal["auto"] = "auto"
+    """How long an entry lives after its last use.
+
+    `auto`: five minutes, until calls over the same prefix are seen to come further apart; then an hour, where
+    the model offers it and the dearer write is likely to pay. 1h falls back to 5m where it is not offered.
+    """
     tools: bool = True
     system: bool = True
     documents: bool = True
     history: bool = True
     """Earlier turns and the end of the request, in conversations and tool loops."""
+    fan_out: FanOut = "first-event"
+    """What calls at once do about a prefix that is in no cache: one goes first, the others wait and read it.
+
+    `first-event`: they wait for its first event. For that a call for a whole answer is sent as ConverseStream
+    and its reply put together, unless it has a guardrail or streams are not permitted. `reply`: every call is
+    sent as what it is, so that they wait for a whole answer. `off`: none waits, each of them writes.
+    """
+    fan_out_seconds: float = 10.0
+    """The longest that a call waits for others, in all; then it goes on its own."""
+    prime: bool = True
+    """Whether models behind a router are asked directly, for one token, before calls that wait go on.
+
+    Done only where it is expected to cost less than it saves: from three or four waiting calls on. Primes
+    have receipts of their own. Where they fail or do not help, there are none for an hour.
+    """
     on_unsupported: OnUnsupported = "ignore"
     """What happens where no cache point may be sent: nothing, a warning once, or a `ConfigurationError`."""
 
     def __post_init__(self) -> None:
         if self.ttl not in _TTLS:
-            raise ConfigurationError(f"ttl must be '5m' or '1h', not {self.ttl!r}")
+            raise ConfigurationError(f"ttl must be 'auto', '5m' or '1h', not {self.ttl!r}")
+        if self.fan_out not in _FAN_OUT:
+            raise ConfigurationError(f"fan_out must be 'first-event', 'reply' or 'off', not {self.fan_out!r}")
+        if not self.fan_out_seconds >= 0:
+            raise ConfigurationError(f"fan_out_seconds must not be negative, but is {self.fan_out_seconds}")
         if self.on_unsupported not in _ON_UNSUPPORTED:
             raise ConfigurationError(
                 f"on_unsupported must be 'ignore', 'warn' or 'raise', not {self.on_unsupported!r}"

@@ -19,10 +19,10 @@ from bedrock_routing.state import CacheState
 __all__ = ["Recalled", "recall"]
 
 _DOUBT = 0.5
-"""What speaks against documents coming back where one is not back yet: it may have time left.
-
-One document alone in every prompt gets no such benefit: nothing else would tell soon that none comes back.
-"""
+"""What a document that is not back yet speaks against documents coming back: it may have time left."""
+_WEIGHT_OF_LISTS = 2.0
+"""Cases that the prior of a whole list weighs. One document alone in every prompt gets no such patience: its
+list is all that tells whether documents come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +82,15 @@ def recall(
     )
     if shared == len(heads):
         return Recalled(heads=heads, shared=shared, again=CHANCE["shared documents"])
-    doubt = _DOUBT if len(heads) > 1 else 1.0
+    weight = _WEIGHT_OF_LISTS if len(heads) > 1 else 1.0
     names = _names(blocks, documents, digester, memory)
     known = state.was_seen(names[0], now, within)
-    back = 0.9 if known else state.chance("each document", CHANCE["each document"], _DOUBT)
+    back = 0.9 if known else state.chance("each document", CHANCE["each document"], doubt=_DOUBT)
     return Recalled(
         heads=heads,
         names=names,
         shared=shared,
-        again=state.chance("documents", CHANCE["documents"], doubt),
+        again=state.chance("documents", CHANCE["documents"], weight=weight),
         leading=back * state.chance("order kept", CHANCE["order kept"]),
         kept=shared > 0 if known else None,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from bedrock_routing.misses import Miss
 from bedrock_routing.planning import Skipped
 from bedrock_routing.request import member
 from bedrock_routing.usage import Usage
@@ -32,9 +33,13 @@ class Receipt:
     """Where cache points went out, as paths on the wire."""
     skipped: tuple[Skipped, ...] = ()
     """Where none went out although it could have, and why; the path `*` is the whole request."""
+    miss: Miss | None = None
+    """What an earlier call had cached and this one did not read, and why; `None`: nothing is known of."""
     cost_usd: Decimal | None = None
     uncached_cost_usd: Decimal | None = None
     """What the same tokens of the same model would have cost without caching."""
+    strongest_cost_usd: Decimal | None = None
+    """What the same tokens, cached as they were, would have cost on the dearest model that may answer."""
     latency_ms: int | None = None
     stop_reason: str | None = None
     complete: bool = True
@@ -63,11 +68,13 @@ class Receipt:
                 "hit_ratio": usage and usage.hit_ratio,
                 "points": list(self.points),
                 "skipped": [{"path": each.path, "reason": each.reason} for each in self.skipped],
+                "miss": self.miss and self.miss.to_dict(),
             },
             "output_tokens": usage and usage.output,
             "cost_usd": _number(self.cost_usd),
             "uncached_cost_usd": _number(self.uncached_cost_usd),
             "saved_usd": _number(self.saved_usd),
+            "strongest_cost_usd": _number(self.strongest_cost_usd),
             "latency_ms": self.latency_ms,
             "stop_reason": self.stop_reason,
             "complete": self.complete,
@@ -86,8 +93,10 @@ class Receipt:
             skipped=tuple(
                 Skipped(path=each["path"], reason=each["reason"]) for each in member(cache, "skipped") or ()
             ),
+            miss=Miss.from_dict(miss) if (miss := member(cache, "miss")) else None,
             cost_usd=_decimal(data.get("cost_usd")),
             uncached_cost_usd=_decimal(data.get("uncached_cost_usd")),
+            strongest_cost_usd=_decimal(data.get("strongest_cost_usd")),
             latency_ms=data.get("latency_ms"),
             stop_reason=data.get("stop_reason"),
             complete=data.get("complete", True),

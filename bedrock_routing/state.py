@@ -22,6 +22,8 @@ _FADING_OF = {"each document": 0.97}
 """The same for kinds of which one request brings many cases."""
 REFUSAL_SECONDS = 24 * 3600.0
 """How long a refusal is believed; models gain abilities over time."""
+_ENOUGH_NOTHING = 2
+"""Points without any effect from which on a model's minimum is taken to be higher than the catalog says."""
 _ENOUGH_ANSWERS = 5
 """A router that may not be looked up is taken to have one model if so many answers came from it alone."""
 
@@ -33,12 +35,12 @@ class Reuse:
     cases: float = 0.0
     again: float = 0.0
 
-    def chance(self, prior: float, doubt: float = 1.0) -> float:
-        """Return the estimate; the prior weighs as much as one case.
+    def chance(self, prior: float, *, weight: float = 1.0, doubt: float = 1.0) -> float:
+        """Return the estimate; the prior weighs as much as `weight` cases.
 
         `doubt` is how much a case that is not back yet speaks against: less than 1 where it has time left.
         """
-        return (prior + self.again) / (1.0 + self.again + doubt * (self.cases - self.again))
+        return (prior * weight + self.again) / (weight + self.again + doubt * (self.cases - self.again))
 
     def new_case(self, fading: float = _FADING) -> Reuse:
         """Count a prefix that was not asked lately."""
@@ -58,6 +60,18 @@ class _Judged:
     again: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uncached:
+    """Hold the largest prefix on which a point did nothing, and how often that was seen."""
+
+    times: int = 0
+    tokens: int = 0
+    until: float = 0.0
+
+    def proven(self, now: float) -> bool:
+        return self.times >= _ENOUGH_NOTHING and now <= self.until
+
+
 class CacheState:
     """Remember, per model, what the service has in its cache, and what it refused."""
 
@@ -70,6 +84,7 @@ class CacheState:
         self._splits: Bounded[bytes, tuple[int, ...]] = Bounded(size)
         self._refused: Bounded[tuple[str, Section], float] = Bounded(size)
         self._answered: Bounded[str, tuple[str, ...]] = Bounded(size)
+        self._uncached: Bounded[str, _Uncached] = Bounded(size)
         self._weights: Bounded[str, Mapping[str, float]] = Bounded(size)
 
     def refresh(self, now: float) -> None:
@@ -96,6 +111,19 @@ class CacheState:
         """Tell whether a prefix was part of an earlier request not longer ago than `within` seconds."""
         last = self._seen.get(digest)
         return last is not None and now - last <= within
+
+    def note_gaps(self, prefixes: Iterable[tuple[str, bytes]], now: float) -> None:
+        """Count, per group, whether the longest prefix that was asked before outlived five minutes.
+
+        `prefixes` come longest first. What was asked more than an hour ago says nothing.
+        """
+        known: set[str] = set()
+        for group, prefix in prefixes:
+            last = None if group in known else self._seen.get(prefix)
+            if last is not None:
+                known.add(group)
+                if now - last <= TTL_SECONDS["1h"]:
+                    self.count(group, kept=now - last > TTL_SECONDS["5m"])
 
     def learn(
         self, cases: Iterable[tuple[str, bytes]], prefixes: Iterable[bytes], now: float, within: float
@@ -125,9 +153,9 @@ class CacheState:
         reuse = self._reuse_of(kind).new_case()
         self._reuse.put(kind, reuse.came_again() if kept else reuse)
 
-    def chance(self, kind: str, prior: float, doubt: float = 1.0) -> float:
+    def chance(self, kind: str, prior: float, *, weight: float = 1.0, doubt: float = 1.0) -> float:
         """Return the chance that a new prefix of this kind is asked again, by what was seen so far."""
-        return self._reuse_of(kind).chance(prior, doubt)
+        return self._reuse_of(kind).chance(prior, weight=weight, doubt=doubt)
 
     def was_end(self, digest: bytes) -> bool:
         """Tell whether a prefix was a whole earlier request, so that this one continues it."""
@@ -153,6 +181,25 @@ class CacheState:
         return frozenset(
             section for section in ALL_SECTIONS if (self._refused.get((target, section)) or now) > now
         )
+
+    def mark_cached(self, model: str, tokens: int, *, cached: bool, now: float) -> None:
+        """Note whether a prefix of so many tokens, estimated from above, was written or read at all."""
+        before = self._uncached.get(model)
+        if cached:
+            if before is not None and tokens <= before.tokens:
+                self._uncached.put(model, _Uncached())
+            return
+        if before is None or now > before.until:
+            before = _Uncached()
+        tokens = max(tokens, before.tokens)
+        self._uncached.put(
+            model, _Uncached(times=before.times + 1, tokens=tokens, until=now + REFUSAL_SECONDS)
+        )
+
+    def minimum(self, models: Iterable[str], now: float) -> int:
+        """Return the tokens that a prefix must have, by what was seen: points on shorter ones did nothing."""
+        found = (self._uncached.get(model) for model in models)
+        return max((each.tokens + 1 for each in found if each and each.proven(now)), default=0)
 
     def mark_answered(self, router: str, model: str) -> None:
         """Note which model a router invoked; used where the router's own description may not be read."""

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bedrock_routing.arns import ModelRef, parse_invoked
 from bedrock_routing.catalog import Common, Section
+from bedrock_routing.diagnosis import Asked, Call, Mark
+from bedrock_routing.history import History
+from bedrock_routing.misses import Miss
 from bedrock_routing.placing import Placed, without_points
 from bedrock_routing.planning import Plan, Skipped
 from bedrock_routing.policy import PricePolicy
 from bedrock_routing.pricing import cost_of, uncached_cost_of
 from bedrock_routing.receipt import Receipt
-from bedrock_routing.request import Block, member, read_blocks
+from bedrock_routing.request import Block, member, most_tokens, read_blocks
 from bedrock_routing.rules import Refusal
-from bedrock_routing.state import TTL_SECONDS, CacheState
+from bedrock_routing.savings import lost_by, strongest_cost_of
+from bedrock_routing.state import CacheState
 from bedrock_routing.usage import Usage
 
 __all__ = ["Target", "Turn"]
 
 Wire = Mapping[str, Any]
+
+logger = logging.getLogger("bedrock_routing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,9 @@ class Turn:
     own: tuple[Block, ...] = ()
     """The caller's cache points, where the request goes out as it was written."""
     cut: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict[bytes, tuple[int, ...]])
+    asked: Asked | None = None
+    history: History | None = None
+    """What earlier calls had cached, to explain what is missed now; without it nothing is explained."""
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -101,9 +111,11 @@ class Turn:
         invoked = self._invoked(reply)
         ref = self._model(invoked)
         usage = Usage.from_wire(member(reply, "usage"))
+        miss = self._explain(ref, usage)
         self._remember(ref, usage, now)
         self.state.commit(now)
         prices, routed = self.prices, self.target.is_router
+        cost = usage and cost_of(ref, usage, prices, routed=routed)
         return Receipt(
             router_arn=self.target.arn if routed else None,
             invoked_model_id=invoked,
@@ -111,8 +123,12 @@ class Turn:
             usage=usage,
             points=self.points,
             skipped=self.plan.skipped,
-            cost_usd=usage and cost_of(ref, usage, prices, routed=routed),
+            miss=miss,
+            cost_usd=cost,
             uncached_cost_usd=usage and uncached_cost_of(ref, usage, prices, routed=routed),
+            strongest_cost_usd=usage and strongest_cost_of(self.target.models, usage, prices)
+            if routed
+            else cost,
             latency_ms=member(member(reply, "metrics"), "latencyMs"),
             stop_reason=member(reply, "stopReason"),
             complete=complete,
@@ -130,13 +146,32 @@ class Turn:
         only = self.target.models[0] if len(self.target.models) == 1 and not self.target.is_router else None
         return only if hidden and only is not None else ref
 
+    def _explain(self, ref: ModelRef | None, usage: Usage | None) -> Miss | None:
+        """Return what was missed, and remember what is cached now; an error in here costs only this."""
+        asked, history, rules = self.asked, self.history, self.target.common.cache
+        if asked is None or history is None or rules is None or ref is None or usage is None:
+            return None
+        model, points = _cache_key(ref), self.plan.points
+        try:
+            if points and history.repeats(model, points[-1].digest, usage, asked.at):
+                return None
+            marks = [Mark(point.digest, point.tokens, point.ttl) for point in points]
+            call = Call(asked, self.params, marks, model, usage)
+            miss = history.explain(call, self.target.cache_keys, rules)
+            history.note(call)
+        except Exception:
+            logger.warning("a miss could not be explained; the call is not affected", exc_info=True)
+            return None
+        return miss and replace(miss, lost_usd=lost_by(miss.tokens, ref, usage, self.prices))
+
     def _remember(self, ref: ModelRef | None, usage: Usage | None, now: float) -> None:
         state = self.state
         if usage is None:
             return
         for text, offsets in self.cut.items():
             state.mark_split(text, offsets)
-        state.learn(self.plan.judged, self.plan.passed, now, TTL_SECONDS["5m"])
+        state.note_gaps(self.plan.gaps, now)
+        state.learn(self.plan.judged, self.plan.passed, now, self.plan.within)
         if self.plan.kept is not None:
             state.count("order kept", kept=self.plan.kept)
         state.mark_seen(self.plan.passed, self.plan.end, now)
@@ -145,6 +180,9 @@ class Turn:
         if self.target.is_router:
             state.mark_answered(self.target.arn, ref.raw)
             state.mark_share(self.target.arn, _cache_key(ref))
+        if self.placed:
+            longest = most_tokens(self.placed[-1].boundary.tokens)
+            state.mark_cached(_cache_key(ref), longest, cached=bool(usage.read + usage.write), now=now)
         if usage.read + usage.write:
             for point in self.placed:
                 boundary = point.boundary

@@ -26,6 +26,7 @@ def parser() -> ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_ask(commands.add_parser("ask", help="ask questions about files and folders"))
     _add_demo(commands.add_parser("demo", help="ask the three guides that come with this package"))
+    _add_explain(commands.add_parser("explain", help="say where the money went and why caches were missed"))
     _add_serve(commands.add_parser("serve", help="run the local Bedrock until interrupted"))
     return top
 
@@ -47,6 +48,12 @@ def _add_ask(command: ArgumentParser) -> None:
 
 def _add_demo(command: ArgumentParser) -> None:
     _add_target(command)
+
+
+def _add_explain(command: ArgumentParser) -> None:
+    command.add_argument(
+        "log", metavar="LOG", help="what `--log` or Ledger(log=...) wrote; - reads from standard input"
+    )
 
 
 def _add_serve(command: ArgumentParser) -> None:
@@ -71,6 +78,9 @@ def _add_target(command: ArgumentParser) -> None:
     command.add_argument("--profile", help="AWS profile")
     command.add_argument("--local", action="store_true", help="use the local Bedrock even with credentials")
     command.add_argument("--no-cache", action="store_true", help="place no cache points, for comparison")
+    command.add_argument(
+        "--log", type=Path, metavar="FILE", help="append what each call did to FILE, for `explain`"
+    )
     command.add_argument(
         "--max-tokens", type=_count, default=400, metavar="N", help="longest answer (default: %(default)s)"
     )

@@ -13,11 +13,12 @@ from rich.console import Console
 from bedrock_routing.cli.asking import ask_all, chat
 from bedrock_routing.cli.connection import connect, serve
 from bedrock_routing.cli.demo import QUESTIONS, guides
+from bedrock_routing.cli.explaining import explain
 from bedrock_routing.cli.frameworks import Assistant, assistant_of
 from bedrock_routing.cli.library import gather
 from bedrock_routing.cli.loading import load
 from bedrock_routing.errors import BedrockRoutingError, ConfigurationError
-from bedrock_routing.ledger import collect
+from bedrock_routing.ledger import Ledger, collect
 
 __all__ = ["run"]
 
@@ -29,7 +30,12 @@ _FAILED = 1
 
 def run(options: Namespace) -> int:
     """Run the chosen command; every expected failure is one clear message on stderr."""
-    commands: dict[str, Callable[[Namespace], int]] = {"ask": _ask, "demo": _demo, "serve": _serve}
+    commands: dict[str, Callable[[Namespace], int]] = {
+        "ask": _ask,
+        "demo": _demo,
+        "explain": _explain,
+        "serve": _serve,
+    }
     try:
         return commands[options.command](options)
     except (ValueError, ImportError) as error:
@@ -76,6 +82,11 @@ def _demo(options: Namespace) -> int:
     return 0
 
 
+def _explain(options: Namespace) -> int:
+    explain(options.log, _OUT, _ERR)
+    return 0
+
+
 def _serve(options: Namespace) -> int:
     serve(options, _OUT)
     return 0
@@ -89,10 +100,17 @@ def _assistant(options: Namespace, paths: Sequence[Path]) -> Generator[Assistant
     """
     build = assistant_of(options.framework)
     documents = load(paths, _ERR)
-    with connect(options, _OUT) as client, collect() as ledger:
+    with connect(options, _OUT) as client, collect(_ledger(options.log)) as ledger:
         try:
             library = gather(documents, client.abilities(), options, _OUT)
             yield build(client, library, options)
         finally:
             if ledger.total.calls:
                 _OUT.print(f"\n{ledger}", markup=False)
+
+
+def _ledger(log: Path | None) -> Ledger:
+    try:
+        return Ledger(log=log)
+    except OSError as error:
+        raise ConfigurationError(f"The log {log} cannot be written: {error.strerror or error}.") from error

@@ -80,9 +80,10 @@ def test_nova_gets_no_point_in_tools() -> None:
 def test_a_section_that_is_switched_off_gets_none() -> None:
     """`CachePolicy` keeps automatic points out of a section, and leaves those of the caller there."""
     params = {"system": [{"text": "Be kind. " * 700}], "messages": [user("Who?")]}
-    assert begin(params, policy=CachePolicy(system=False)).points == ()
+    policy = CachePolicy(system=False, history=False)
+    assert begin(params, policy=policy).points == ()
     by_hand = {**params, "system": [*params["system"], POINT]}
-    assert begin(by_hand, policy=CachePolicy(system=False)).points == ("system.1",)
+    assert begin(by_hand, policy=policy).points == ("system.1",)
 
 
 def test_an_hour_is_asked_only_where_every_model_offers_it() -> None:
@@ -127,7 +128,8 @@ def test_a_small_pdf_is_a_doubtful_size_not_a_short_one() -> None:
 def test_documents_in_blocks_of_their_own_end_with_a_point(documents: list[str]) -> None:
     """Documents before the question get a point after the last one, also when a document asks something."""
     params = {"messages": [user(*documents, "Who pays?")]}
-    assert begin(params).points == ("messages.0.content.2",)
+    content = begin(params).params["messages"][0]["content"]
+    assert content[-3:] == [{"text": HEAT}, POINT, {"text": "Who pays?"}]
 
 
 def test_documents_behind_the_question_get_no_point() -> None:

@@ -154,8 +154,9 @@ def test_another_question_over_the_same_documents_has_the_same_prefix(rules: Cac
             else {"messages": [message("user", context + question)]}
         )
         turn = call(mind, params, rules, number * 10.0)
-        digests.add(turn.placed[0].boundary.digest)
-        assert turn.points == (f"{'system' if place == 'system' else 'messages.0.content'}.1",)
+        digests.add(turn.placed[-1].boundary.digest)
+        *_, read = prefixes(turn.params)[:-1]
+        assert "".join(block["text"] for _, block in read) == f"Use these:\n\n{RENT}\n\n{HEAT}"
     assert len(digests) == 1
 
 
@@ -188,16 +189,75 @@ def test_instructions_behind_documents_that_stay(rules: CacheRules) -> None:
     params: Params = {"system": system, "messages": [message("user", "Who pays?")]}
     call(mind, params, rules, 0.0)
     turn = call(mind, continued(params, "And then?"), rules, 10.0)
-    assert {"system.1", "system.3", "messages.2.content.1"} <= set(turn.points)
+    ends = {point.rpartition(".")[0] for point in turn.points}
+    assert {"system", "messages.2.content"} <= ends
+    whole = prefixes(turn.params)[-2]
+    assert system[0]["text"] in "".join(block["text"] for _, block in whole)
 
 
 @every_family
-def test_a_question_that_comes_once_gets_no_point_after_it(rules: CacheRules) -> None:
-    """Without tools and without earlier turns nothing follows a question, so nothing is written after it."""
-    params: Params = {"system": [{"text": LEAD * 4}], "messages": [message("user", "Long question. " * 900)]}
+def test_questions_that_come_once_get_no_point_after_them(rules: CacheRules) -> None:
+    """Whether a conversation follows is learned: once nothing followed a question, no other is written."""
+    mind = engine()
+    for number in range(6):
+        asked = message("user", f"Long question, number {number}. " * 900)
+        turn = call(mind, {"system": [{"text": LEAD * 4}], "messages": [asked]}, rules, number * 10.0)
+        assert turn.points == (("system.1", "messages.0.content.1") if number == 0 else ("system.1",))
+
+
+@every_family
+def test_a_question_over_documents_gets_no_point_after_it(rules: CacheRules) -> None:
+    """Nobody asks the same question again, and nothing says that a conversation follows."""
+    params: Params = {"messages": [message("user", f"Use:\n{RENT}\n\nWho pays the rent?")]}
     turn = engine().begin(params, target(rules), 0.0)
-    assert turn.points == ("system.1",)
-    assert [each.path for each in turn.plan.skipped] == ["messages.0.content.0"]
+    assert turn.points == ("messages.0.content.1",)
+    assert [each.path for each in turn.plan.skipped] == ["messages.0.content.2"]
+
+
+@every_family
+def test_first_requests_that_conversations_come_back_to(rules: CacheRules) -> None:
+    """Once conversations go on after their first request, its end is written at once."""
+    mind = engine()
+    for number in range(3):
+        opening = message("user", f"Task {number}: find the bug in this code. " * 300)
+        first = call(mind, {"messages": [opening]}, rules, number * 20.0)
+        call(mind, continued({"messages": [opening]}, "And now?"), rules, number * 20.0 + 5)
+        assert first.points == ("messages.0.content.1",)
+
+
+def test_nova_caches_a_tool_loop_up_to_the_last_words() -> None:
+    """Where no point may follow a tool result, it follows what the model said before the next call."""
+    rules = RULES["amazon.nova-lite-v1:0"]
+    mind = engine()
+    messages = [message("user", "Find the bug in this code. " * 300)]
+    call(mind, {"messages": messages}, rules, 0.0)
+    for number in range(3):
+        called = {"toolUse": {"toolUseId": str(number), "name": "t", "input": {}}}
+        result = {"toolResult": {"toolUseId": str(number), "content": [{"text": f"{number} " * 900}]}}
+        said = {"role": "assistant", "content": [{"text": f"I look, {number}."}, called]}
+        messages = [*messages, said, {"role": "user", "content": [result]}]
+        turn = call(mind, {"messages": messages}, rules, number * 5.0 + 5.0)
+        assert turn.points[-1] == f"messages.{2 * number + 1}.content.1"
+
+
+def test_an_hour_where_calls_come_further_apart() -> None:
+    """Where the policy leaves it open, an hour is asked for once gaps of more than five minutes are seen."""
+    rules = RULES["anthropic.claude-sonnet-5"]
+    mind = engine(ttl="auto")
+    lifetimes = []
+    for number in range(4):
+        params: Params = {
+            "system": [{"text": LEAD * 4}],
+            "messages": [message("user", f"Question {number}?")],
+        }
+        turn = call(mind, params, rules, number * 1_200.0)
+        lifetimes.append(turn.params["system"][1]["cachePoint"].get("ttl", "5m"))
+    assert lifetimes == ["5m", "5m", "1h", "1h"]
+    near = engine(ttl="auto")
+    for number in range(9):
+        params = {"system": [{"text": LEAD * 4}], "messages": [message("user", f"Question {number}?")]}
+        turn = call(near, params, rules, number * 100.0)
+        assert turn.params["system"][1] == {"cachePoint": {"type": "default"}}
 
 
 @every_family
@@ -254,6 +314,6 @@ def test_a_prompt_seen_before_its_documents_were_known_is_still_cached(rules: Ca
     }
     first = call(mind, params, rules, 0.0)
     mind.documents.remember([RENT])
-    second = call(mind, params, rules, 10.0)
-    assert (first.points, second.points) == (("system.1",), ("system.1",))
-    assert prefixes(second.params) == prefixes(first.params)
+    second = call(mind, {**params, "messages": [message("user", "When?")]}, rules, 10.0)
+    assert first.points[0] == second.points[0] == "system.1"
+    assert prefixes(second.params)[0] == prefixes(first.params)[0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from test_planner_conversations import HEAT, RENT, RULES, call, engine, message, target
+from test_planner_conversations import HEAT, RENT, REPLY, RULES, call, engine, message, target
 
 from bedrock_routing import CacheRules
 from bedrock_routing.state import Reuse
@@ -86,3 +86,21 @@ def test_planning_asks_a_target_of_any_kind() -> None:
     mind = engine("x" * 40)
     mind.begin({"messages": [message("user", RENT)]}, target(None), 0.0)
     assert mind.state.chance("documents", 0.6) == 0.6
+
+
+def test_a_minimum_that_is_higher_than_the_catalog_says() -> None:
+    """After two points that did nothing prefixes must be longer; a write, or a day, takes that back."""
+    mind = engine("x" * 40)
+    nothing = {"usage": {"inputTokens": 9, "outputTokens": 5}, "stopReason": "end_turn"}
+
+    def points(words: int, now: float, reply: dict | None = None) -> int:
+        params = {"system": [{"text": "Be kind and brief. " * words}], "messages": [message("user", "Why?")]}
+        turn = mind.begin(params, target(CLAUDE), now)
+        turn.finish(reply or REPLY, now)
+        return len([each for each in turn.points if each.startswith("system")])
+
+    assert [points(500, now, nothing) for now in (0.0, 5.0, 10.0)] == [1, 1, 0]
+    assert points(900, 15.0, nothing) == 1
+    assert points(900, 20.0) == 0
+    assert points(1_400, 25.0) == 1
+    assert points(500, 25.0 + 25 * 3_600) == 1

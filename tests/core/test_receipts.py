@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bedrock_routing import CachePolicy, CacheState, Catalog, PricePolicy, Receipt, Target, Usage, parse
 from bedrock_routing.documents import DocumentMemory
 from bedrock_routing.engine import Engine
+from bedrock_routing.misses import ADVICE, Miss
 from bedrock_routing.planning import Skipped
 
 ROUTER = "arn:aws:bedrock:us-east-1:123412341234:default-prompt-router/amazon.nova:1"
@@ -17,6 +18,9 @@ counts = st.integers(0, 10**7)
 names = st.none() | st.text(max_size=20)
 money = st.none() | st.decimals(0, 100, places=8)
 usages = st.builds(Usage, fresh=counts, read=counts, write_5m=counts, write_1h=counts, output=counts)
+misses = st.builds(
+    Miss, reason=st.sampled_from(list(ADVICE)), tokens=counts, path=names, detail=names, lost_usd=money
+)
 receipts = st.builds(
     Receipt,
     router_arn=names,
@@ -25,8 +29,10 @@ receipts = st.builds(
     usage=st.none() | usages,
     points=st.lists(st.text(max_size=9), max_size=4).map(tuple),
     skipped=st.lists(st.builds(Skipped, path=st.text(), reason=st.text()), max_size=3).map(tuple),
+    miss=st.none() | misses,
     cost_usd=money,
     uncached_cost_usd=money,
+    strongest_cost_usd=money,
     latency_ms=st.none() | counts,
     stop_reason=names,
     complete=st.booleans(),
@@ -59,6 +65,7 @@ def test_a_receipt_has_the_documented_keys() -> None:
         "cost_usd",
         "uncached_cost_usd",
         "saved_usd",
+        "strongest_cost_usd",
         "latency_ms",
         "stop_reason",
         "complete",
@@ -72,8 +79,9 @@ def test_a_receipt_has_the_documented_keys() -> None:
         "hit_ratio",
         "points",
         "skipped",
+        "miss",
     ]
-    assert [value for key, value in shown["cache"].items() if key not in ("points", "skipped")] == [None] * 6
+    assert [value for key, value in shown["cache"].items() if key not in ("points", "skipped")] == [None] * 7
 
 
 def test_a_reply_says_who_answered_and_what_it_cost() -> None:
