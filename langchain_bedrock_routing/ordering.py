@@ -1,4 +1,4 @@
-"""Put retrieved documents in an order that stays the same from question to question."""
+"""What an order of documents needs to know of each: its rank, its name and its size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-__all__ = ["RANK", "Metadata", "key_of", "ranked", "without_duplicates"]
+__all__ = ["RANK", "Metadata", "key_of", "ranked", "size_of", "without_duplicates", "without_rank"]
 
 RANK = "bedrock_routing_rank"
 """The metadata key of a document's place in the inner retriever's answer; 1 is the best."""
@@ -33,6 +33,12 @@ def ranked(documents: Iterable[Document]) -> list[Document]:
     ]
 
 
+def without_rank(document: Document) -> Document:
+    """Return a copy that has no rank, of a document that this question did not find."""
+    metadata = Metadata({key: value for key, value in document.metadata.items() if key != RANK})
+    return document.model_copy(update={"metadata": metadata})
+
+
 def without_duplicates(documents: Iterable[Document]) -> list[Document]:
     """Keep the first of each document: of the same id, or without ids of the same text."""
     first: dict[str, Document] = {}
@@ -46,3 +52,8 @@ def key_of(document: Document) -> str:
     if document.id is not None:
         return f"id:{document.id}"
     return hashlib.blake2b(document.page_content.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def size_of(document: Document) -> int:
+    """Return the length of a document's text in characters."""
+    return len(document.page_content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import override
 
 from bedrock_routing import SeenOrder, remember_documents
-from langchain_bedrock_routing.ordering import key_of, ranked, without_duplicates
+from langchain_bedrock_routing.ordering import key_of, ranked, size_of, without_duplicates, without_rank
 
 __all__ = ["CachedDocumentsRetriever"]
 
@@ -21,9 +22,10 @@ __all__ = ["CachedDocumentsRetriever"]
 class CachedDocumentsRetriever(BaseRetriever):
     """Retrieve with another retriever, without duplicates and in an order that a prompt cache can use.
 
-    Documents that this retriever returned before come first, in their earlier order; new ones follow. So the
-    same set of documents always makes the same text, and a growing set keeps its beginning. Where the inner
-    retriever placed a document stands in `metadata["bedrock_routing_rank"]` (1 is the best) and is left out
+    The answer begins as an earlier one did, as far as its documents allow: with those that a prompt cache is
+    likely to hold in this order. Documents asked for most often lately follow, new ones come last. So the
+    same documents always make the same text, and other sets share their beginning. Where the inner retriever
+    placed a document stands in `metadata["bedrock_routing_rank"]` (1 is the best) and is left out
     when a document is printed, because it changes from question to question.
 
         retriever = CachedDocumentsRetriever(retriever=vector_store.as_retriever(), k=4)
@@ -37,17 +39,34 @@ class CachedDocumentsRetriever(BaseRetriever):
     k: int | None = Field(default=None, ge=1)
     """How many documents to return at most; passed on to an inner retriever that takes it."""
 
-    order: Literal["stable", "preserve"] = "stable"
-    """`preserve` keeps the inner retriever's order, best first."""
+    order: Literal["shared", "stable", "preserve"] = "shared"
+    """`stable` keeps the order of first sight; `preserve` keeps the inner retriever's order, best first."""
+
+    preserve_top_k: int = Field(default=0, ge=0)
+    """How many of the best stay first, as the inner retriever ranked them."""
+
+    lifetime: float = Field(default=300.0, gt=0)
+    """Seconds for which a beginning counts as cached; 3600 with `CachePolicy(ttl="1h")`."""
 
     remembered: int = Field(default=4096, ge=1)
     """Of how many different documents the order is remembered; the longest unused give way."""
 
-    _seen: SeenOrder = PrivateAttr()
+    sticky: bool = False
+    """Whether documents of earlier questions stay in, first, although this question did not find them.
+
+    A sticky retriever belongs to one conversation: its documents would otherwise reach other users. Make one
+    for each, `shared.model_copy(update={"sticky": True})`; what is likely to be cached they know together.
+    """
+
+    keep: int = Field(default=16, ge=1)
+    """How many documents a sticky retriever holds; of more, those of the newest question start anew."""
+
+    _order: SeenOrder = PrivateAttr()
+    _kept: tuple[Document, ...] = PrivateAttr(default=())
 
     @override
     def model_post_init(self, context: Any, /) -> None:
-        self._seen = SeenOrder(self.remembered)
+        self._order = SeenOrder(self.remembered, self.order, lifetime=self.lifetime)
 
     @override
     def _get_relevant_documents(
@@ -74,6 +93,21 @@ class CachedDocumentsRetriever(BaseRetriever):
 
     def _arrange(self, documents: list[Document], k: int | None) -> list[Document]:
         best = without_duplicates(ranked(documents))[:k]
-        arranged = self._seen.arrange(best, key_of) if self.order == "stable" else best
+        arranged = self._stick(best) if self.sticky else self._in_order(best, first=self.preserve_top_k)
         remember_documents(each.page_content for each in arranged)
+        return arranged
+
+    def _in_order(self, documents: list[Document], *, first: int) -> list[Document]:
+        return self._order.arrange(documents, key_of, size=size_of, now=time.monotonic(), first=first)
+
+    def _stick(self, found: list[Document]) -> list[Document]:
+        """Return the documents kept so far, with their new rank where they were found again, and new ones."""
+        today = {key_of(each): each for each in found}
+        kept = [today.pop(key_of(each), None) or without_rank(each) for each in self._kept]
+        together = [*kept, *today.values()]
+        anew = len(together) > self.keep
+        arranged = self._in_order(
+            found if anew else together, first=self.preserve_top_k if anew else len(kept)
+        )
+        self._kept = tuple(arranged)
         return arranged

@@ -1,4 +1,4 @@
-"""Put retrieved nodes in an order that stays the same from question to question."""
+"""What an order of nodes needs to know of each: its name, its text and its size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-__all__ = ["key_of", "without_duplicates"]
+__all__ = ["key_of", "size_of", "without_duplicates"]
 
 
 def without_duplicates(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
@@ -30,3 +30,8 @@ def _digest(node: NodeWithScore) -> bytes:
 def key_of(node: NodeWithScore) -> str:
     """Return what tells a node apart."""
     return node.node.node_id
+
+
+def size_of(node: NodeWithScore) -> int:
+    """Return the length of a node in characters, as a prompt shows it."""
+    return len(node.node.get_content(MetadataMode.LLM))

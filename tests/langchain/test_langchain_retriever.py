@@ -25,18 +25,25 @@ def ids(documents: list[Document]) -> list[str | None]:
     return [each.id for each in documents]
 
 
-def test_seen_documents_come_first() -> None:
-    """Documents seen before keep their order and come first; new ones follow."""
-    retriever = around([A, B, C], [D, C, A], [B, D])
+def test_documents_begin_as_they_did() -> None:
+    """The longest beginning served before comes first, then what was asked for most lately, then new ones."""
+    retriever = around([A, B, C], [D, B, C, A], [B, D, A])
+    expected = [["a", "b", "c"], ["a", "b", "c", "d"], ["a", "b", "d"]]
+    assert [ids(retriever.invoke("?")) for _ in range(3)] == expected
+
+
+def test_order_stable() -> None:
+    """order="stable" keeps the order in which documents were first seen; new ones follow."""
+    retriever = around([A, B, C], [D, C, A], [B, D], order="stable")
     assert [ids(retriever.invoke("?")) for _ in range(3)] == [["a", "b", "c"], ["a", "c", "d"], ["b", "d"]]
 
 
 async def test_async_shares_the_order() -> None:
     """Async retrieval keeps the same order as retrieval that is not."""
-    retriever = around([A, B, C], [C, B])
+    retriever = around([A, B, C], [C, B, A], [B, A])
     await retriever.ainvoke("?")
-    assert ids(await retriever.ainvoke("?")) == ["b", "c"]
-    assert ids(retriever.invoke("?")) == ["b", "c"]
+    assert ids(await retriever.ainvoke("?")) == ["a", "b", "c"]
+    assert ids(retriever.invoke("?")) == ["a", "b"]
 
 
 def test_order_preserve() -> None:
@@ -44,6 +51,39 @@ def test_order_preserve() -> None:
     retriever = around([A, B], [B, A], order="preserve")
     retriever.invoke("?")
     assert ids(retriever.invoke("?")) == ["b", "a"]
+
+
+def test_preserve_top_k() -> None:
+    """The best stay first, as the inner retriever ranked them; the rest begins as it did."""
+    retriever = around([A, B, C, D], [A, D, C, B], [D, C, B, A], preserve_top_k=1)
+    assert [ids(retriever.invoke("?"))[:2] for _ in range(3)] == [["a", "b"], ["a", "b"], ["d", "c"]]
+
+
+def test_a_sticky_retriever() -> None:
+    """Earlier documents stay in, first, ranked only where they were found again, until they are too many."""
+    retriever = around([A, B], [C, B], [D, A], sticky=True, keep=3)
+    assert ids(retriever.invoke("?")) == ["a", "b"]
+    second = retriever.invoke("?")
+    assert ids(second) == ["a", "b", "c"]
+    assert [each.metadata.get("bedrock_routing_rank") for each in second] == [None, 2, 1]
+    assert ids(retriever.invoke("?")) == ["a", "d"]
+
+
+def test_sticky_copies_of_one_retriever() -> None:
+    """Conversations with a copy each keep their documents apart, and begin alike."""
+    shared = around([A, B, C], [D], [C, B, A], [A])
+    shared.invoke("?")
+    one, other = (shared.model_copy(update={"sticky": True}) for _ in range(2))
+    assert ids(one.invoke("?")) == ["d"]
+    assert ids(other.invoke("?")) == ["a", "b", "c"]
+    assert ids(one.invoke("?")) == ["d", "a"]
+
+
+@pytest.mark.parametrize("wrong", [{"order": "random"}, {"preserve_top_k": -1}, {"lifetime": 0}, {"keep": 0}])
+def test_wrong_settings(wrong: dict[str, Any]) -> None:
+    """An unknown order, or a number out of range, is an error."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        around([A], **wrong)
 
 
 def test_duplicates() -> None:
@@ -98,18 +138,18 @@ def test_k_of_a_vector_store(store: InMemoryVectorStore) -> None:
 
 def test_memory_is_bounded() -> None:
     """Only so many documents are remembered; the longest unused lose their place."""
-    retriever = around([A, B], [C], [B, A], remembered=2)
-    retriever.invoke("?")
-    retriever.invoke("?")
+    retriever = around([A, B], [C], [D], [B, A], remembered=2)
+    for _ in range(3):
+        retriever.invoke("?")
     assert ids(retriever.invoke("?")) == ["b", "a"]
 
 
 def test_copies_keep_the_order() -> None:
     """A copied or pickled retriever goes on with the order that was seen so far."""
-    retriever = around([A, B, C], [C, B])
+    retriever = around([A, B, C], [C, B, A])
     retriever.invoke("?")
     for twin in (copy.deepcopy(retriever), pickle.loads(pickle.dumps(retriever))):
-        assert ids(twin.invoke("?")) == ["b", "c"]
+        assert ids(twin.invoke("?")) == ["a", "b", "c"]
 
 
 def test_threads_agree() -> None:

@@ -25,13 +25,30 @@ def scored(*nodes: TextNode) -> list[NodeWithScore]:
     return [NodeWithScore(node=each, score=1 / rank) for rank, each in enumerate(nodes, start=1)]
 
 
-def test_nodes_keep_the_order_in_which_they_were_first_seen() -> None:
-    """Known nodes come first, in their earlier order, new ones follow; scores stay with their nodes."""
+def test_nodes_begin_as_they_did() -> None:
+    """The longest beginning served before comes first, new nodes last; scores stay with their nodes."""
     retriever = CachedDocumentsRetriever(ListRetriever([TIDES, BRIDGES], [LANTERNS, BRIDGES, TIDES]))
     assert names(retriever.retrieve("one")) == ["Tides", "Bridges"]
     second = retriever.retrieve("two")
     assert names(second) == ["Tides", "Bridges", "Lanterns"]
     assert [each.score for each in second] == [1 / 3, 1 / 2, 1]
+
+
+def test_order_stable() -> None:
+    """order="stable" keeps the order in which nodes were first seen; new ones follow."""
+    answers = [TIDES, BRIDGES, LANTERNS], [ORCHARDS, LANTERNS, TIDES], [BRIDGES, ORCHARDS]
+    retriever = CachedDocumentsRetriever(ListRetriever(*answers), order="stable")
+    assert names(retriever.retrieve("one")) == ["Tides", "Bridges", "Lanterns"]
+    assert names(retriever.retrieve("two")) == ["Tides", "Lanterns", "Orchards"]
+    assert names(retriever.retrieve("three")) == ["Bridges", "Orchards"]
+
+
+def test_preserve_top_k() -> None:
+    """The best stay first, as the inner retriever ranked them; the rest begins as it did."""
+    answers = [TIDES, BRIDGES, LANTERNS], [TIDES, LANTERNS, BRIDGES], [LANTERNS, BRIDGES, TIDES]
+    retriever = CachedDocumentsRetriever(ListRetriever(*answers), preserve_top_k=1)
+    firsts = [names(retriever.retrieve("?"))[:2] for _ in answers]
+    assert firsts == [["Tides", "Bridges"], ["Tides", "Bridges"], ["Lanterns", "Bridges"]]
 
 
 async def test_async_retrieval() -> None:
@@ -56,7 +73,7 @@ def test_duplicates() -> None:
     assert names(retriever.retrieve("one")) == ["Tides", "Bridges"]
 
 
-@pytest.mark.parametrize("settings", [{"k": 0}, {"order": "random"}])
+@pytest.mark.parametrize("settings", [{"k": 0}, {"order": "random"}, {"preserve_top_k": -1}])
 def test_wrong_settings(settings: dict[str, object]) -> None:
     """A bound below one, or an unknown order, is an error."""
     with pytest.raises(ConfigurationError):
@@ -77,7 +94,7 @@ def test_another_order_reads_the_cache(make_llm: Make, bedrock: LocalBedrock, ho
     )
     engine.query("How many?")
     engine.query("Who?")
-    first, second = (each.usage or {} for each in bedrock.requests if each.operation == "Converse")
+    first, second = (each.usage for each in bedrock.requests if each.usage is not None)
     assert second["cacheReadInputTokens"] == first["cacheWriteInputTokens"] > 1_000
 
 
@@ -98,7 +115,18 @@ async def test_a_sticky_order() -> None:
     second = await postprocessor.apostprocess_nodes(scored(LANTERNS, BRIDGES))
     assert names(second) == ["Tides", "Bridges", "Lanterns"]
     assert [each.score for each in second] == [1, 1 / 2, 1]
-    assert names(postprocessor.postprocess_nodes(scored(ORCHARDS, TIDES))) == ["Orchards", "Tides"]
+    assert names(postprocessor.postprocess_nodes(scored(ORCHARDS, TIDES))) == ["Tides", "Orchards"]
+
+
+def test_orders_of_the_postprocessor() -> None:
+    """A postprocessor has the orders of the retriever."""
+    for order, expected in {"shared": "Tides", "stable": "Tides", "preserve": "Bridges"}.items():
+        postprocessor = StableOrderPostprocessor(order=order)  # type: ignore[arg-type]
+        postprocessor.postprocess_nodes(scored(TIDES, BRIDGES))
+        assert names(postprocessor.postprocess_nodes(scored(BRIDGES, TIDES)))[0] == expected
+    best = StableOrderPostprocessor(preserve_top_k=1)
+    best.postprocess_nodes(scored(TIDES, BRIDGES))
+    assert names(best.postprocess_nodes(scored(BRIDGES, TIDES))) == ["Bridges", "Tides"]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
@@ -117,5 +145,6 @@ def test_the_memory_is_bounded() -> None:
     nodes = make_nodes(SUBJECTS)
     for node in nodes[:3]:
         postprocessor.postprocess_nodes(scored(node))
-    arranged = names(postprocessor.postprocess_nodes(scored(nodes[0], nodes[2], nodes[1])))
-    assert arranged == ["Bridges", "Lanterns", "Tides"]
+    arranged = names(postprocessor.postprocess_nodes(scored(nodes[0], nodes[1], nodes[2])))
+    assert sorted(arranged[:2]) == ["Bridges", "Lanterns"]
+    assert arranged[2] == "Tides"
