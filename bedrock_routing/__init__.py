@@ -12,6 +12,7 @@ from bedrock_routing.errors import (
     RetiredModelError,
     RouterNotFoundError,
 )
+from bedrock_routing.fleet import FleetState
 from bedrock_routing.ledger import Ledger, Totals, collect
 from bedrock_routing.ordering import SeenOrder
 from bedrock_routing.policy import CachePolicy, PricePolicy
@@ -32,6 +33,7 @@ __all__ = [
     "Catalog",
     "Common",
     "ConfigurationError",
+    "FleetState",
     "IncompleteStreamError",
     "Ledger",
     "MissingExtraError",
