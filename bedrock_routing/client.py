@@ -14,36 +14,32 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
 
-from bedrock_routing.accounts import address_of, credentials_of, is_client, scope_of
+from bedrock_routing.accounts import address_of, scope_of
 from bedrock_routing.arns import parse
 from bedrock_routing.catalog import Catalog, Common
+from bedrock_routing.connections import Lazy, control_of, is_botocore
 from bedrock_routing.documents import process_memory
 from bedrock_routing.engine import Engine
 from bedrock_routing.errors import ConfigurationError
+from bedrock_routing.fanout import gate_of
 from bedrock_routing.language import other_script
-from bedrock_routing.ledger import Ledger, record
-from bedrock_routing.notes import annotated, error_code, error_message
+from bedrock_routing.ledger import Ledger
+from bedrock_routing.notes import annotated
+from bedrock_routing.passages import Passage, Route
 from bedrock_routing.planning import Skipped
 from bedrock_routing.policy import CachePolicy, PricePolicy
-from bedrock_routing.receipt import KEY, Receipt
 from bedrock_routing.request import member, sequence
 from bedrock_routing.routers import RouterDirectory
-from bedrock_routing.rules import read_refusal
+from bedrock_routing.sending import Sender
 from bedrock_routing.state import CacheState
-from bedrock_routing.streams import RoutedStream
 from bedrock_routing.tables import Bounded
 from bedrock_routing.turn import Target, Turn
 
 __all__ = ["RoutedClient"]
 
 logger = logging.getLogger("bedrock_routing")
-
-_CONTROL_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
-"""The control plane is asked once per process; where it cannot be reached, a call must not wait for it."""
 
 _states: Bounded[str, CacheState] = Bounded(64)
 _warned: set[str] = set()
@@ -76,19 +72,19 @@ class RoutedClient:
         state: CacheState | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = _Lazy(client)
+        self._client = Lazy(client)
         self._model = parse(model).raw if model is not None else None
-        self._control = _Lazy(control if control is not None else self._make_control)
+        self._control = Lazy(control if control is not None else lambda: control_of(self._client.get()))
         self._cache = CachePolicy() if cache is True else cache or None
         self._models = tuple(models or ())
         self._catalog = catalog or Catalog.default()
         self._directory = directory
-        self._ledger = ledger
         self._prices = prices or PricePolicy()
         self._state = state
         self._clock = clock
         self._scope_name: str | None = None
         self._planner: Engine | None = None
+        self._sender = Sender(self._client, catalog=self._catalog, ledger=ledger, clock=clock)
 
     def __getattr__(self, name: str) -> Any:
         """Pass everything else through to the wrapped client."""
@@ -100,34 +96,20 @@ class RoutedClient:
         """Call Converse with cache points where they pay; the reply also holds the receipt.
 
         A refused cache point is dropped, the call is made again once without any, and the refusal is
-        remembered. Raises what botocore raises, with a note that says what to do.
+        remembered. Of calls at once over a prefix that is in no cache one goes first, as ConverseStream, and
+        the others wait for its first event (see `CachePolicy.fan_out`). Raises what botocore raises, with a
+        note that says what to do.
         """
-        turn = self._begin(params)
-        response, turn = self._send("converse", turn)
-        response[KEY] = self.finish(turn, response).to_dict()
-        return response
+        with self._admit(params, streams=False) as passage:
+            return self._sender.whole(passage)
 
     def converse_stream(self, **params: Any) -> dict[str, Any]:
         """Call ConverseStream; the receipt stands in the stream's `metadata` event.
 
         A stream that ends without its last events raises `IncompleteStreamError`; one that is left early is
-        closed and recorded as incomplete.
+        closed and recorded as incomplete. A call over a prefix that another one is writing waits for that.
         """
-        turn = self._begin(params)
-        response, turn = self._send("converse_stream", turn)
-
-        def reopen(error: Exception) -> tuple[Any, Turn] | None:
-            again = self._without_refused(turn, error)
-            return None if again is None else (self._call("converse_stream", again)["stream"], again)
-
-        response["stream"] = RoutedStream(
-            response["stream"],
-            turn=turn,
-            finish=self.finish,
-            reopen=reopen,
-            explain=lambda error: annotated(error, turn.target, self._catalog),
-        )
-        return response
+        return self._sender.stream(self._admit(params, streams=True))
 
     def target(self, model: str | None = None) -> Target:
         """Return what a call is sent to: its ARN and the models that may answer.
@@ -147,19 +129,6 @@ class RoutedClient:
         """Return what every model that may answer allows: cache rules and tool choices."""
         return self.target(model).common
 
-    def finish(self, turn: Turn, reply: Mapping[str, Any], *, complete: bool = True) -> Receipt:
-        """Account for a reply; an error in here is logged and never breaks the call."""
-        try:
-            receipt = turn.finish(reply, self._clock(), complete=complete)
-        except Exception:
-            logger.warning("accounting failed; the call itself is not affected", exc_info=True)
-            receipt = Receipt(complete=complete)
-        try:
-            record(receipt, self._ledger)
-        except Exception:
-            logger.warning("a ledger failed; the call itself is not affected", exc_info=True)
-        return receipt
-
     def _begin(self, params: Mapping[str, Any]) -> Turn:
         request = {name: value for name, value in params.items() if name != "modelId"}
         try:
@@ -177,29 +146,30 @@ class RoutedClient:
                 request, target, Skipped(path="*", reason="planning failed; see the log")
             )
 
-    def _send(self, operation: str, turn: Turn) -> tuple[dict[str, Any], Turn]:
+    def _admit(self, params: Mapping[str, Any], *, streams: bool) -> Passage:
+        """Plan a call; where another one is writing what it would write, wait for that one first."""
+        policy = self._cache
+        if policy is None or policy.fan_out == "off":
+            return Passage(turn=self._begin(params))
         try:
-            return self._call(operation, turn), turn
-        except ClientError as error:
-            again = self._without_refused(turn, error)
-            if again is None:
-                raise
-        return self._call(operation, again), again
-
-    def _call(self, operation: str, turn: Turn) -> dict[str, Any]:
-        method = getattr(self._client.get(), operation)
-        try:
-            return method(modelId=turn.target.arn, **turn.params)
+            gate = gate_of(self._engine().state)
         except (ClientError, BotoCoreError) as error:
-            explained = annotated(error, turn.target, self._catalog)
-            if explained is error:
-                raise
-            raise explained from error
-
-    def _without_refused(self, turn: Turn, error: Exception) -> Turn | None:
-        """Return the same call without cache points, where they are what the service refused."""
-        refusal = read_refusal(error_code(error), error_message(error), turn.sections)
-        return None if refusal is None else turn.without_refused(refusal, self._clock())
+            annotated(error, None, self._catalog)
+            raise
+        with gate.arriving():
+            turn = self._begin(params)
+            if not turn.placed:
+                return Passage(turn=turn)
+            early = policy.fan_out == "first-event" and "guardrailConfig" not in params
+            route = Route(
+                plan=lambda: self._begin(params),
+                prime=self._sender.prime,
+                clock=self._clock,
+                policy=policy,
+                streams=streams,
+                may_stream=early and not streams and is_botocore(self._client.get()),
+            )
+            return gate.admit(turn, route)
 
     def _engine(self) -> Engine:
         if self._planner is None:
@@ -218,21 +188,6 @@ class RoutedClient:
             self._scope_name = scope_of(self._client.get())
         return self._scope_name
 
-    def _make_control(self) -> Any:
-        """Make a control-plane client for the same Region, at the same endpoint if that is not AWS's."""
-        meta = self._client.get().meta
-        own = (
-            None if meta.endpoint_url.partition("//")[2].startswith("bedrock-runtime") else meta.endpoint_url
-        )
-        session: Any = Session()
-        credentials = credentials_of(self._client.get())
-        if credentials is not None:
-            # The object itself, not a copy of its keys: temporary ones are renewed in it.
-            session._credentials = credentials
-        return session.create_client(
-            "bedrock", region_name=meta.region_name, endpoint_url=own, config=_CONTROL_CONFIG
-        )
-
     def _warn(self, target: Target, request: Mapping[str, Any]) -> None:
         if self._cache is not None and target.common.cache is None:
             self._warn_unsupported(self._cache, target)
@@ -250,22 +205,6 @@ class RoutedClient:
             raise ConfigurationError(f"{message} Set on_unsupported='ignore' to call it without.")
         if policy.on_unsupported == "warn":
             _warn_once(f"unsupported {target.arn}", message)
-
-
-class _Lazy:
-    """Hold a client, or make it on first use, once, from whatever thread comes first."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._made: Any = None if callable(source) and not is_client(source) else source
-        self._lock = threading.Lock()
-
-    def get(self) -> Any:
-        if self._made is None:
-            with self._lock:
-                if self._made is None:
-                    self._made = self._source()
-        return self._made
 
 
 def _shared_state(scope: str | None) -> CacheState:

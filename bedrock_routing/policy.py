@@ -40,9 +40,10 @@ class CachePolicy:
     fan_out: FanOut = "first-event"
     """What calls at once do about a prefix that is in no cache: one goes first, the others wait and read it.
 
-    `first-event`: they wait for its first event. For that a call for a whole answer is sent as ConverseStream
-    and its reply put together, unless it has a guardrail or streams are not permitted. `reply`: every call is
-    sent as what it is, so that they wait for a whole answer. `off`: none waits, each of them writes.
+    `first-event`: they wait for its first event. For that the one that goes first is sent as ConverseStream
+    and its reply put together, unless it has a guardrail or streams are not permitted; a call that is alone
+    is sent as what it is, some milliseconds later. `reply`: all are sent as what they are, so that the others
+    wait for a whole answer. `off`: none waits, each of them writes.
     """
     fan_out_seconds: float = 10.0
     """The longest that a call waits for others, in all; then it goes on its own."""

@@ -24,7 +24,7 @@ class RoutedStream:
     """Iterate the events of a stream as botocore gives them; the `metadata` event also holds the receipt.
 
     botocore ends a truncated stream without an error; here it raises `IncompleteStreamError`. `receipt` is
-    there as soon as the stream has ended, however it did.
+    there as soon as the stream has ended, however it did. `opened` is called at the first event.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class RoutedStream:
         finish: Callable[..., Receipt],
         reopen: Callable[[Exception], tuple[Any, Turn] | None],
         explain: Callable[[Exception], Exception] = lambda error: error,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
         self._stream: Any = stream
         self._turn = turn
         self._finish = finish
         self._reopen = reopen
         self._explain = explain
+        self._opened = opened
         self._reply: dict[str, Any] = {}
         self._events: Generator[Event] = self._follow()
         self.receipt: Receipt | None = None
@@ -72,7 +74,7 @@ class RoutedStream:
 
     def _follow(self) -> Generator[Event]:
         try:
-            for event in self._opened():
+            for event in self._all_events():
                 yield self._noted(event)
         except GeneratorExit:
             _close(self._stream)
@@ -96,12 +98,14 @@ class RoutedStream:
         message = f"The stream ended too early, {why}: the answer is cut off. Ask again."
         return IncompleteStreamError(message, receipt=receipt.to_dict())
 
-    def _opened(self) -> Iterator[Event]:
+    def _all_events(self) -> Iterator[Event]:
         """Yield the events; where the first one refuses the cache points, open the stream again without."""
         first = True
         try:
             for event in self._stream:
-                first = False
+                if first:
+                    first = False
+                    self._opened()
                 yield event
         except EventStreamError as error:
             again = self._reopen(error) if first else None

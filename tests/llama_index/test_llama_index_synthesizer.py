@@ -109,7 +109,7 @@ def test_each_document_is_a_block(make_llm: Make, bedrock: LocalBedrock) -> None
     assert instructions.startswith("Context information is below.")
     assert documents == [pasted(each) for each in nodes]
     assert "How many pages?" in question
-    assert [each.strip() for each in texts_before_points(call.body)] == [pasted(nodes[-1])]
+    assert texts_before_points(call.body)[-1].strip() == pasted(nodes[-1])
     assert "cachePoint" in call.body["messages"][0]["content"][-2]
 
 
@@ -407,7 +407,7 @@ def test_prompts_can_be_replaced(make_llm: Make, bedrock: LocalBedrock, prompt: 
     engine.query("Who?")
     texts = [each["text"].strip() for each in blocks(calls(bedrock)[0].body) if "text" in each]
     assert texts == ["Read:", *map(pasted, make_nodes()), "Now say: Who?"]
-    assert texts_before_points(calls(bedrock)[0].body)[0].strip() == pasted(make_nodes()[-1])
+    assert texts_before_points(calls(bedrock)[0].body)[-1].strip() == pasted(make_nodes()[-1])
 
 
 def test_names_of_prompts(make_llm: Make) -> None:

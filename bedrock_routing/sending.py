@@ -1,0 +1,145 @@
+"""Send a planned call, as what the caller asked for or as a stream, and account for what comes back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bedrock_routing.assembly import whole_reply
+from bedrock_routing.catalog import Catalog
+from bedrock_routing.connections import Lazy
+from bedrock_routing.fanout import Passage
+from bedrock_routing.ledger import Ledger, record
+from bedrock_routing.notes import annotated, error_code, error_message
+from bedrock_routing.receipt import KEY, Receipt
+from bedrock_routing.rules import read_refusal
+from bedrock_routing.streams import RoutedStream
+from bedrock_routing.turn import Turn
+
+__all__ = ["Sender"]
+
+logger = logging.getLogger("bedrock_routing")
+
+_NO_STREAM = frozenset({"AccessDeniedException", "ValidationException"})
+"""What comes back where a stream is not permitted, or the model has none."""
+
+
+class Sender:
+    """Send planned calls with one boto3 client. Their passages are left when they have ended."""
+
+    def __init__(
+        self, client: Lazy, *, catalog: Catalog, ledger: Ledger | None, clock: Callable[[], float]
+    ) -> None:
+        self._client = client
+        self._catalog = catalog
+        self._ledger = ledger
+        self._clock = clock
+
+    def whole(self, passage: Passage) -> dict[str, Any]:
+        """Return a whole reply with its receipt; where others may wait for it, it comes as a stream."""
+        reply = self._whole_from_stream(passage) if passage.early else None
+        if reply is None:
+            reply, turn = self._send("converse", passage)
+            receipt = self._finish(turn, reply)
+            passage.ended(receipt)
+            reply[KEY] = receipt.to_dict()
+        return reply
+
+    def stream(self, passage: Passage) -> dict[str, Any]:
+        """Return a reply with a stream that accounts for itself."""
+        try:
+            return self._opened(passage)
+        except BaseException:
+            passage.leave()
+            raise
+
+    def prime(self, turn: Turn) -> None:
+        """Ask for what others wait for, and account for it."""
+        self._finish(turn, self._call("converse", turn))
+
+    def _opened(self, passage: Passage) -> dict[str, Any]:
+        response, turn = self._send("converse_stream", passage)
+
+        def reopen(error: Exception) -> tuple[Any, Turn] | None:
+            again = self._without_refused(turn, error)
+            if again is None:
+                return None
+            passage.leave()  # it writes nothing any more
+            return self._call("converse_stream", again)["stream"], again
+
+        def finish(turn: Turn, reply: Mapping[str, Any], *, complete: bool) -> Receipt:
+            receipt = self._finish(turn, reply, complete=complete)
+            passage.ended(receipt)
+            passage.leave()
+            return receipt
+
+        response["stream"] = RoutedStream(
+            response["stream"],
+            turn=turn,
+            finish=finish,
+            reopen=reopen,
+            explain=lambda error: annotated(error, turn.target, self._catalog),
+            opened=passage.opened,
+        )
+        return response
+
+    def _whole_from_stream(self, passage: Passage) -> dict[str, Any] | None:
+        """Return a whole reply made of a stream; `None` where that does not work, so that it is asked whole.
+
+        An error inside a stream is one that botocore would have tried again, had it come as a reply.
+        """
+        try:
+            response = self._opened(passage)
+        except ClientError as error:
+            if error_code(error) not in _NO_STREAM:
+                raise
+            passage.cannot_stream()
+            return None
+        try:
+            reply = whole_reply(response["stream"])
+        except Exception:
+            logger.debug("a stream could not be put together; asking for the whole reply", exc_info=True)
+            return None
+        return {"ResponseMetadata": response["ResponseMetadata"], **reply}
+
+    def _finish(self, turn: Turn, reply: Mapping[str, Any], *, complete: bool = True) -> Receipt:
+        """Account for a reply; an error in here is logged and never breaks the call."""
+        try:
+            receipt = turn.finish(reply, self._clock(), complete=complete)
+        except Exception:
+            logger.warning("accounting failed; the call itself is not affected", exc_info=True)
+            receipt = Receipt(complete=complete)
+        try:
+            record(receipt, self._ledger)
+        except Exception:
+            logger.warning("a ledger failed; the call itself is not affected", exc_info=True)
+        return receipt
+
+    def _send(self, operation: str, passage: Passage) -> tuple[dict[str, Any], Turn]:
+        turn = passage.turn
+        try:
+            return self._call(operation, turn), turn
+        except ClientError as error:
+            again = self._without_refused(turn, error)
+            if again is None:
+                raise
+        passage.leave()  # it writes nothing any more
+        return self._call(operation, again), again
+
+    def _call(self, operation: str, turn: Turn) -> dict[str, Any]:
+        method = getattr(self._client.get(), operation)
+        try:
+            return method(modelId=turn.target.arn, **turn.params)
+        except (ClientError, BotoCoreError) as error:
+            explained = annotated(error, turn.target, self._catalog)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _without_refused(self, turn: Turn, error: Exception) -> Turn | None:
+        """Return the same call without cache points, where they are what the service refused."""
+        refusal = read_refusal(error_code(error), error_message(error), turn.sections)
+        return None if refusal is None else turn.without_refused(refusal, self._clock())
