@@ -15,7 +15,7 @@ Pure: what is warm or seen is asked of functions that the caller hands in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bedrock_routing.boundaries import Boundary, Known, Skipped, extend_with_cuts, measure
 from bedrock_routing.candidates import Candidate, Cuts, gaps_of
@@ -83,6 +83,7 @@ def choose_points(
     def planned(usable: Sequence[Candidate]) -> tuple[float, Plan]:
         cuts = _with_cuts(old_cuts, usable)
         boundaries, skipped, end = measure(blocks, usable, rules, digester=digester, cuts=cuts, known=known)
+        boundaries = _not_less_likely_than_what_follows(boundaries)
         value, points = _best(boundaries, rules.max_points, ratios, known.shares)
         reasons = (*skipped, *_explain(blocks, boundaries, points))
         passed = tuple(each.digest for each in boundaries)
@@ -107,7 +108,7 @@ def choose_points(
             plans.append(plan)
             break
         usable = left
-    return max(plans, key=lambda pair: pair[0])[1]
+    return max(reversed(plans), key=lambda pair: round(pair[0], 6))[1]
 
 
 def _is_new_cut(candidate: Candidate, old: Cuts) -> bool:
@@ -146,7 +147,16 @@ def _best(
             if (count + 1, place) not in added or total > added[count + 1, place][0]:
                 added[count + 1, place] = (total, (*points, boundary))
         states = added if boundary.by_hand and added else {**states, **added}
-    return max(states.values(), key=lambda state: (state[0], -len(state[1])))
+    return max(states.values(), key=lambda state: (round(state[0], 6), len(state[1])))
+
+
+def _not_less_likely_than_what_follows(boundaries: Sequence[Boundary]) -> list[Boundary]:
+    """Raise each chance to that of the likeliest boundary behind it: whoever asks that one asks this one."""
+    raised: list[Boundary] = []
+    for each in reversed(boundaries):
+        chance = max(each.chance, raised[-1].chance if raised else 0.0)
+        raised.append(each if chance == each.chance else replace(each, chance=chance))
+    return raised[::-1]
 
 
 def _worth_of_a_token(boundary: Boundary, ratios: Ratios, shares: Sequence[float]) -> float:
