@@ -129,6 +129,8 @@ def _lifetime(
     if candidate.ttl is not None:
         return candidate.ttl, known.warm(digest, candidate.ttl)
     usable = known.lifetimes if longest == "1h" else known.lifetimes[-1:]
+    if len(usable) == 1:
+        return usable[0], known.warm(digest, usable[0])
     found: list[tuple[Ttl, tuple[bool, ...]]] = [(ttl, known.warm(digest, ttl)) for ttl in usable]
     for ttl, warm in found:
         if any(warm):

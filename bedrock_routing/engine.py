@@ -235,7 +235,10 @@ class Engine:
         """Return the cuts by the names under which texts, and beginnings of texts, are remembered."""
         named: dict[bytes, tuple[int, ...]] = {}
         for index, offsets in cuts.items():
-            named[_name_of_text(blocks[index], digester)] = offsets
+            name = _name_of_text(blocks[index], digester)
+            if self.state.splits_of(name) == offsets:
+                continue
+            named[name] = offsets
             starts = self._names_of_starts(blocks[index], digester) if offsets else {}
             for number, offset in enumerate(offsets, start=1):
                 if offset in starts:

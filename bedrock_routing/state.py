@@ -99,8 +99,8 @@ class CacheState:
 
     def warm(self, models: Sequence[str], digest: bytes, ttl: Ttl, now: float) -> tuple[bool, ...]:
         """Tell, model by model, which ones still have the prefix."""
-        found = (self._warm_until.get((model, digest, ttl)) for model in models)
-        return tuple(until is not None and until > now for until in found)
+        get = self._warm_until.get
+        return tuple([(get((model, digest, ttl)) or now) > now for model in models])
 
     def mark_seen(self, prefixes: Iterable[bytes], end: bytes, now: float) -> None:
         """Note the prefixes of a request, cached or not, and its end."""
