@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _AHEAD = 128
 """Items that a stream may be ahead of its reader before its thread waits."""
-_AT_A_TIME = 4
+_AT_A_TIME = 2
 """Arrivals that the event loop takes before it turns to other work."""
 _END: Any = object()
 _Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"

@@ -3,8 +3,8 @@
 200 calls, then 200 streams of about 20 events, each after 200 ms of latency, with both frameworks: this
 project's class and the existing one, three times each; the worst of the three is printed. A task that wakes
 every two milliseconds measures the stalls. Python's full garbage collection stops everything for some 70 ms,
-whoever asks: it is put off until after each measurement. Then 100 of 200 streams are cancelled in the middle,
-and the connections that the process still holds are counted (where /proc tells). Run it:
+whoever asks: it is put off until after each measurement. Before that, 100 of 200 streams are cancelled in the
+middle, and the connections that the process still holds are counted (where /proc tells). Run it:
 
     python benchmarks/at_once.py
 """
@@ -122,23 +122,21 @@ async def _cancelled(model: Any) -> tuple[int, int, float]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print what cancelling frees, then the table."""
+    if _OPEN_FILES.is_dir():
+        with endpoint(LATENCY, words=20_000) as url:
+            llm = BedrockRouter(model=MODEL, endpoint_url=url, **_WHERE)
+            before, after, seconds = asyncio.run(_cancelled(llm))
+        half = AT_ONCE // 2
+        print(f"sockets with {AT_ONCE} streams: {before}; {seconds:.2f} s after cancelling {half}: {after}")
     print(f"{AT_ONCE} at once, {LATENCY * 1000:.0f} ms each; the worst of {ROUNDS} rounds")
     print(f"{'':14}{'class':22}{'seconds':>9}{'stall':>9}")
     with endpoint(LATENCY, words=20) as url:
         for name, (kinds, call) in CALLS.items():
             for kind in kinds:
                 found = asyncio.run(_rounds(kind(model=MODEL, endpoint_url=url, **_WHERE), call))
-                print(
-                    f"{name:14}{kind.__name__:22}{found.seconds:9.2f}{found.stall * 1000:6.0f} ms", flush=True
-                )
-    if not _OPEN_FILES.is_dir():
-        return
-    with endpoint(LATENCY, words=20_000) as url:
-        llm = BedrockRouter(model=MODEL, endpoint_url=url, **_WHERE)
-        before, after, seconds = asyncio.run(_cancelled(llm))
-    half = AT_ONCE // 2
-    print(f"sockets with {AT_ONCE} streams: {before}; {seconds:.2f} s after cancelling {half}: {after}")
+                line = f"{name:14}{kind.__name__:22}{found.seconds:9.2f}{found.stall * 1000:6.0f} ms"
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
