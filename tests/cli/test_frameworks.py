@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bedrock_local import Fault, FixedAnswer, LocalBedrock
+from bedrock_routing import routers
 from bedrock_routing.cli import main
 from bedrock_routing.cli.arguments import parser
 from bedrock_routing.cli.frameworks import FRAMEWORKS
@@ -53,6 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         answers: Any = "extractive",
     ) -> Run:
         process_memory().clear()
+        monkeypatch.setattr(routers, "_resolved", {})
         with LocalBedrock(answers=answers) as bedrock:
             monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", bedrock.endpoint_url)
             monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", bedrock.endpoint_url)
