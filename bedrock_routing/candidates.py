@@ -224,7 +224,7 @@ def _documents(
     leading, whole = min(late, chance["leading documents"]), min(late, chance["documents"])
     found: list[Candidate] = []
     for count, lead in _leading(len(documents), shared):
-        if count == shared:
+        if count <= shared:
             kind, likely = "shared documents", chance["shared documents"]
         elif count == len(documents):
             kind, likely = "documents", whole
@@ -241,7 +241,7 @@ def _leading(count: int, shared: int) -> list[tuple[int, bool]]:
     call read the beginning that it has in common with this one.
     """
     lead = shared or 1
-    return [(each, each == lead) for each in sorted({lead, (lead + count) // 2, count})]
+    return [(each, each <= lead) for each in sorted({1, lead, (lead + count) // 2, count})]
 
 
 def _after(blocks: Sequence[Block], document: Found, kind: str, chance: float) -> Candidate:

@@ -21,8 +21,10 @@ __all__ = ["Recalled", "recall"]
 _DOUBT = 0.5
 """What a document that is not back yet speaks against documents coming back: it may have time left."""
 _WEIGHT_OF_LISTS = 2.0
-"""Cases that the prior of a whole list weighs. One document alone in every prompt gets no such patience: its
-list is all that tells whether documents come back."""
+"""Cases that the prior of a list weighs which goes on from an earlier one."""
+_WEIGHT_OF_NEW_LISTS = 0.5
+"""The same where nothing leads up to it: once one did not come back, none is written whole until one does,
+only its head. One document alone gets more patience, since nothing else tells of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def recall(
     )
     if shared == len(heads):
         return Recalled(heads=heads, shared=shared, again=CHANCE["shared documents"])
-    weight = _WEIGHT_OF_LISTS if len(heads) > 1 else 1.0
+    alone = 1.0 if len(heads) == 1 else _WEIGHT_OF_NEW_LISTS
     names = _names(blocks, documents, digester, memory)
     known = state.was_seen(names[0], now, within)
     back = 0.9 if known else state.chance("each document", CHANCE["each document"], doubt=_DOUBT)
@@ -90,7 +92,7 @@ def recall(
         heads=heads,
         names=names,
         shared=shared,
-        again=state.chance("documents", CHANCE["documents"], weight=weight),
+        again=state.chance("documents", CHANCE["documents"], weight=_WEIGHT_OF_LISTS if shared else alone),
         leading=back * state.chance("order kept", CHANCE["order kept"]),
         kept=shared > 0 if known else None,
     )
