@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import repeat, takewhile
 from typing import NamedTuple
 
 from bedrock_routing.catalog import Ttl
@@ -120,7 +120,7 @@ def locate_documents(
         if block.kind in _DOCUMENT_KINDS:
             found.append(Found(block=index))
         elif block.kind == "text":
-            found += [Found(block=index, span=span) for span in find(block)]
+            found += map(Found, repeat(index), find(block))
     return tuple(found)
 
 

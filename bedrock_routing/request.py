@@ -7,13 +7,13 @@ block refers to the caller's own dict. Sizes are estimates: four bytes of text a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from xxhash import xxh3_128, xxh3_128_digest, xxh3_128_hexdigest
 
 from bedrock_routing.catalog import Section
+from bedrock_routing.tables import Bounded
 
 __all__ = [
     "Block",
@@ -37,12 +37,14 @@ _BYTES_PER_DOCUMENT_TOKEN = 10
 _LEAST_DOCUMENT_TOKENS = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """Be one element of a Converse request: a tool, a system block or a content block of a message."""
+class Block(NamedTuple):
+    """Be one element of a Converse request: a tool, a system block or a content block of a message.
+
+    A tuple, since every call makes hundreds.
+    """
 
     section: Section
-    index: int
+    number: int
     """Position in its list: tools, system, or the content of its message."""
     message: int | None
     role: str | None
@@ -55,7 +57,7 @@ class Block:
     @property
     def path(self) -> str:
         """Return the block's place on the wire, e.g. `messages.0.content.2`."""
-        return path_of(self.section, self.message, self.index)
+        return path_of(self.section, self.message, self.number)
 
 
 def path_of(section: Section, message: int | None, index: int) -> str:
@@ -67,7 +69,9 @@ def path_of(section: Section, message: int | None, index: int) -> str:
 
 def member(value: object, key: str) -> Any:
     """Return what stands under `key`, or `None` where `value` is no mapping or has no such key."""
-    return cast("Wire", value).get(key) if isinstance(value, Mapping) else None
+    if type(value) is dict or isinstance(value, Mapping):  # asking whether it is a Mapping takes far longer
+        return cast("Wire", value).get(key)
+    return None
 
 
 def sequence(value: object) -> Sequence[Any]:
@@ -77,35 +81,27 @@ def sequence(value: object) -> Sequence[Any]:
 
 def read_blocks(params: Wire) -> tuple[Block, ...]:
     """Return all blocks of a Converse request in prompt order; what has an unknown shape is passed over."""
-    return tuple(_blocks(params))
-
-
-def _blocks(params: Wire) -> Iterator[Block]:
-    yield from _list("tools", member(params.get("toolConfig"), "tools"), None, None)
-    yield from _list("system", params.get("system"), None, None)
+    blocks = _list("tools", member(params.get("toolConfig"), "tools"), None, None)
+    blocks += _list("system", params.get("system"), None, None)
     for number, message in enumerate(sequence(params.get("messages"))):
-        yield from _list("messages", member(message, "content"), number, member(message, "role"))
+        blocks += _list("messages", member(message, "content"), number, member(message, "role"))
+    return tuple(blocks)
 
 
-def _list(section: Section, items: object, message: int | None, role: str | None) -> Iterator[Block]:
+def _list(section: Section, items: object, message: int | None, role: str | None) -> list[Block]:
+    blocks: list[Block] = []
     for index, raw in enumerate(sequence(items)):
         wire = cast("Wire", raw)
-        kind = str(next(iter(wire), "")) if isinstance(raw, Mapping) else ""
-        yield Block(
-            section=section,
-            index=index,
-            message=message,
-            role=role,
-            kind=kind,
-            value=member(wire, kind),
-            raw=wire,
-        )
+        mapping = type(raw) is dict or isinstance(raw, Mapping)
+        kind = str(next(iter(wire), "")) if mapping else ""
+        blocks.append(Block(section, index, message, role, kind, wire.get(kind) if mapping else None, wire))
+    return blocks
 
 
 def tokens_of(block: Block, start: int = 0, end: int | None = None) -> int:
     """Estimate the tokens of a block, or of a part of its text."""
     if block.kind == "text":
-        return _text_bytes(block.value[start:end]) // _BYTES_PER_TOKEN + 1
+        return _part_bytes(block.value, start, end) // _BYTES_PER_TOKEN + 1
     if block.kind == "image":
         return _IMAGE_TOKENS
     if block.kind in ("document", "video", "audio"):
@@ -120,15 +116,17 @@ def most_tokens(estimate: int) -> int:
     return estimate * _BYTES_PER_TOKEN // _LEAST_BYTES_PER_TOKEN
 
 
-def _text_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(_encoded(text))
+def _part_bytes(text: str, start: int, end: int | None) -> int:
+    if text.isascii():
+        return max(0, (len(text) if end is None else min(end, len(text))) - start)
+    return len(_encoded(text[start:end]))
 
 
 def _media_tokens(value: Any) -> int:
     source = member(value, "source")
     text = member(source, "text")
     if isinstance(text, str):
-        return _text_bytes(text) // _BYTES_PER_TOKEN + 1
+        return _part_bytes(text, 0, None) // _BYTES_PER_TOKEN + 1
     data = member(source, "bytes")
     size = len(data) if isinstance(data, bytes | bytearray) else 0
     return max(size // _BYTES_PER_DOCUMENT_TOKEN, _LEAST_DOCUMENT_TOKENS)
@@ -162,10 +160,24 @@ class Digester:
         key = (id(block.raw), start, end)
         found = self._parts.get(key)
         if found is None:
-            found = self._parts[key] = (
-                text_digest(block.value[start:end]) if _is_text(block) else (_hash(_canonical(block.raw)))
-            )
+            found = self._parts[key] = self._part(block, start, end)
         return found
+
+    def _part(self, block: Block, start: int, end: int | None) -> bytes:
+        if block.kind != "text" or not isinstance(block.value, str):
+            return _hash(_canonical(block.raw))
+        if (start, end) == (0, None):
+            return text_digest(block.value)
+        key = (self.text(block), start, end)
+        found = _parts_of_texts.get(key)
+        if found is None:
+            found = text_digest(block.value[start:end])
+            _parts_of_texts.put(key, found)
+        return found
+
+
+_parts_of_texts: Bounded[tuple[bytes, int, int | None], bytes] = Bounded(1024)
+"""Digests of the parts of texts, by that of the whole: what is asked again is cut where it was."""
 
 
 def text_digest(text: str) -> bytes:
@@ -189,10 +201,6 @@ def digests_up_to(text: str, ends: Sequence[int]) -> tuple[bytes, ...]:
         digests.append(running.digest())
         done = end
     return tuple(digests)
-
-
-def _is_text(block: Block) -> bool:
-    return block.kind == "text" and isinstance(block.value, str)
 
 
 def _hash(data: bytes) -> bytes:

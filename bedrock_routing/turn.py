@@ -39,6 +39,11 @@ class Target:
     models: tuple[ModelRef, ...]
     """The models that may answer; empty while they are not known."""
     common: Common
+    cache_keys: tuple[str, ...] = field(init=False)
+    """The names under which the warm prefixes of these models are kept."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache_keys", tuple(_cache_key(model) for model in self.models))
 
     @property
     def arn(self) -> str:
@@ -49,11 +54,6 @@ class Target:
     def is_router(self) -> bool:
         """Tell whether a prompt router decides which model answers."""
         return self.ref.is_router
-
-    @property
-    def cache_keys(self) -> tuple[str, ...]:
-        """Return the names under which the warm prefixes of these models are kept."""
-        return tuple(_cache_key(model) for model in self.models)
 
 
 def _cache_key(model: ModelRef) -> str:
