@@ -136,6 +136,7 @@ def _lifetime(
         if any(warm):
             return ttl, warm
     same_model = sum(share * share for share in known.shares)
+    late = 1 - (1 - late) ** (1 / same_model)  # until the same model is asked again several gaps go by
     return found[0 if late * chance * same_model > _HOUR_PAYS * (1 - chance) else -1]
 
 

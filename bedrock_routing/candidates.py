@@ -27,11 +27,13 @@ __all__ = [
     "Cuts",
     "Documents",
     "Found",
+    "Place",
     "find_candidates",
     "gaps_of",
     "kind_of_turn",
     "locate_documents",
     "of_last_list",
+    "place_after",
     "searchable",
 ]
 
@@ -43,6 +45,7 @@ CHANCE: Mapping[str, float] = {
     "each document": 0.75,
     "order kept": 0.85,
     "documents": 0.6,
+    "one document": 0.6,
     "documents after the question": 0.1,
     "after documents": 0.1,
     "history": 0.85,
@@ -54,7 +57,8 @@ CHANCE: Mapping[str, float] = {
 }
 """The prior chance, per kind of boundary, that the same prefix comes again within its lifetime.
 
-"each document" and "order kept" are no boundaries: `recall` makes those of documents out of them.
+"each document", "one document" and "order kept" are no boundaries: `recall` makes those of documents out of
+them.
 """
 
 OPENINGS = ("opening", "opening with tools")
@@ -62,6 +66,9 @@ OPENINGS = ("opening", "opening with tools")
 
 GAPS = ("gaps of turns", "gaps of the rest")
 """Under which names the gaps between calls are counted."""
+
+Place = tuple[int, int | None]
+"""A block, and the characters of its text before a point; `None`: after the whole block."""
 
 Cuts = Mapping[int, tuple[int, ...]]
 """For each block index: the offsets at which its text is cut."""
@@ -230,7 +237,8 @@ def _documents(
             kind, likely = "documents", whole
         else:
             kind, likely = "leading documents", leading if lead else math.sqrt(leading * whole)
-        found.append(_after(blocks, documents[count - 1], kind, likely))
+        block, offset = place_after(blocks, documents[count - 1])
+        found.append(Candidate(block=block, offset=offset, kind=kind, chance=likely))
     return found
 
 
@@ -244,11 +252,11 @@ def _leading(count: int, shared: int) -> list[tuple[int, bool]]:
     return [(each, each <= lead) for each in sorted({1, lead, (lead + count) // 2, count})]
 
 
-def _after(blocks: Sequence[Block], document: Found, kind: str, chance: float) -> Candidate:
+def place_after(blocks: Sequence[Block], document: Found) -> Place:
     """Return the place after a document; at the end of its block where only white space follows."""
     end = document.span.end if document.span else None
     rest = blocks[document.block].value[end:] if end is not None else ""
-    return Candidate(block=document.block, offset=end if rest.strip() else None, kind=kind, chance=chance)
+    return document.block, end if rest.strip() else None
 
 
 def _asked_before(blocks: Sequence[Block], first: Found) -> bool:

@@ -33,7 +33,7 @@ from bedrock_routing.pricing import ratios_of
 from bedrock_routing.recall import recall
 from bedrock_routing.request import Block, Digester, member, read_blocks
 from bedrock_routing.rules import why_not_after
-from bedrock_routing.state import TTL_SECONDS, CacheState
+from bedrock_routing.state import TTL_SECONDS, CacheState, Case
 from bedrock_routing.turn import Target, Turn
 
 __all__ = ["Engine"]
@@ -187,7 +187,7 @@ class Engine:
             points=points,
             skipped=(*dropped, *_shortened(blocks, points), *_other_ttl(policy, rules), *plan.skipped),
             within=within,
-            judged=(*plan.judged, *recalled.judged(), *_opening(turn, plan)),
+            judged=(*plan.judged, *recalled.judged(plan.digests), *_opening(turn, plan)),
             passed=(*plan.passed, *recalled.passed()),
             kept=recalled.kept,
             cuts={**dict.fromkeys(_kept_whole(everywhere, points), ()), **plan.cuts},
@@ -257,10 +257,10 @@ def _kept_whole(documents: Documents, points: Sequence[Boundary]) -> Iterator[in
     return (each.block for each in documents if each.span and each.block <= last)
 
 
-def _opening(turn: str, plan: Plan) -> Iterator[tuple[str, bytes]]:
+def _opening(turn: str, plan: Plan) -> Iterator[Case]:
     """Return the end of a first request, which a conversation or a loop comes back to."""
     if turn in OPENINGS and plan.end in plan.passed:
-        yield turn, plan.end
+        yield turn, (plan.end,)
 
 
 def _other_ttl(policy: CachePolicy, rules: CacheRules) -> Iterator[Skipped]:

@@ -18,7 +18,7 @@ from bedrock_routing.catalog import Section, Ttl
 from bedrock_routing.fleet_entries import NAME_BYTES, Note
 from bedrock_routing.fleet_link import Link
 from bedrock_routing.fleet_stream import Stream
-from bedrock_routing.state import TTL_SECONDS, CacheState
+from bedrock_routing.state import TTL_SECONDS, CacheState, Case
 
 __all__ = ["FleetState"]
 
@@ -137,11 +137,9 @@ class FleetState(CacheState):
         """Note the prefixes of a request, cached or not, and its end."""
         self._note(now, "seen", tuple(map(self._named, prefixes)), self._named(end))
 
-    def learn(
-        self, cases: Iterable[tuple[str, bytes]], prefixes: Iterable[bytes], now: float, within: float
-    ) -> None:
+    def learn(self, cases: Iterable[Case], prefixes: Iterable[bytes], now: float, within: float) -> None:
         """Count what became of prefixes: new cases, by kind, and those that came back in time."""
-        named = tuple((kind, self._named(digest)) for kind, digest in cases)
+        named = tuple((kind, tuple(map(self._named, names))) for kind, names in cases)
         self._note(now, "learn", named, tuple(map(self._named, prefixes)), within)
 
     def count(self, kind: str, *, kept: bool) -> None:

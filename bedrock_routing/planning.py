@@ -15,13 +15,13 @@ Pure: what is warm or seen is asked of functions that the caller hands in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bedrock_routing.boundaries import Boundary, Known, Skipped, extend_with_cuts, measure
-from bedrock_routing.candidates import Candidate, Cuts, gaps_of
+from bedrock_routing.candidates import Candidate, Cuts, Place, gaps_of
 from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.request import Block, Digester
-from bedrock_routing.state import TTL_SECONDS
+from bedrock_routing.state import TTL_SECONDS, Case
 
 __all__ = ["Boundary", "Plan", "Ratios", "Skipped", "choose_points", "extend_with_cuts"]
 
@@ -51,8 +51,10 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     within: float = TTL_SECONDS["5m"]
     """How many seconds a prefix that is asked again may have been away."""
-    judged: tuple[tuple[str, bytes], ...] = ()
-    """Kind and name of the prefixes whose return is learned from."""
+    judged: tuple[Case, ...] = ()
+    """The prefixes whose return is learned from."""
+    digests: Mapping[Place, bytes] = field(default_factory=dict[Place, bytes])
+    """The digest of the prefix up to each place where a point is legal."""
     passed: tuple[bytes, ...] = ()
     """The digests at all legal boundaries; one that comes again is likely to come once more."""
     gaps: tuple[tuple[str, bytes], ...] = ()
@@ -86,13 +88,22 @@ def choose_points(
         boundaries = _not_less_likely_than_what_follows(boundaries)
         value, points = _best(boundaries, rules.max_points, ratios, known.shares)
         reasons = (*skipped, *_explain(blocks, boundaries, points))
-        passed = tuple(each.digest for each in boundaries)
+        digests = {(each.block, each.offset): each.digest for each in boundaries}
         judged = tuple(
-            (each.kind, each.digest) for each in boundaries if each.kind == "system" and each.offset is None
+            (each.kind, (each.digest,))
+            for each in boundaries
+            if each.kind == "system" and each.offset is None
         )
         gaps = tuple((gaps_of(each.kind), each.digest) for each in reversed(boundaries))
         return value, Plan(
-            gaps=gaps, points=points, cuts=cuts, skipped=reasons, judged=judged, passed=passed, end=end
+            points=points,
+            cuts=cuts,
+            skipped=reasons,
+            judged=judged,
+            digests=digests,
+            passed=tuple(digests.values()),
+            gaps=gaps,
+            end=end,
         )
 
     whole = [each for each in candidates if not _is_new_cut(each, old_cuts)]

@@ -7,14 +7,14 @@ of a prefix that ends after the first documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bedrock_routing.candidates import CHANCE, Cuts, Documents, Found
+from bedrock_routing.candidates import CHANCE, Cuts, Documents, Found, Place, place_after
 from bedrock_routing.documents import DocumentMemory
 from bedrock_routing.planning import extend_with_cuts
 from bedrock_routing.request import Block, Digester
-from bedrock_routing.state import CacheState
+from bedrock_routing.state import CacheState, Case
 
 __all__ = ["Recalled", "recall"]
 
@@ -31,13 +31,15 @@ only its head. One document alone gets more patience, since nothing else tells o
 class Recalled:
     """Hold the names of this call's documents and what they recall.
 
-    These are names of their own, not the digests of `Digester`: they are there before anything is cut.
+    Names are there before anything is cut; the digests of `Digester` depend on the cuts.
     """
 
     heads: tuple[bytes, ...] = ()
     """What tells the prompt up to each document apart; equal to an earlier call's if all before is."""
     names: tuple[bytes, ...] = ()
     """What tells each document apart, wherever it stands."""
+    end: Place | None = None
+    """Where the last document ends."""
     shared: int = 0
     """How many of the documents stood at the head of an earlier request, too."""
     again: float = 0.0
@@ -52,16 +54,25 @@ class Recalled:
         """Tell whether this list of documents has not been asked lately."""
         return self.shared < len(self.heads)
 
-    def judged(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the cases to learn from; a list that was just asked as it is teaches nothing new of each."""
-        if self.heads:
-            yield "documents", self.heads[-1]
+    def judged(self, digests: Mapping[Place, bytes]) -> Iterator[Case]:
+        """Yield the cases to learn from; a list that was just asked as it is teaches nothing new of each.
+
+        A list comes back under its name where it is asked for anew, and by the digest of its prefix where it
+        is part of a conversation that goes on.
+        """
+        if self.end is not None:
+            yield _kind_of_list(len(self.heads)), (self.heads[-1], *filter(None, [digests.get(self.end)]))
         if self.is_new:
-            yield from (("each document", name) for name in self.names)
+            yield from (("each document", (name,)) for name in self.names)
 
     def passed(self) -> tuple[bytes, ...]:
         """Return the names that count as seen after this call."""
         return (*self.heads, *self.names) if self.is_new else self.heads
+
+
+def _kind_of_list(count: int) -> str:
+    """Return what a whole list is learned as: a single document comes back far more often than several."""
+    return "documents" if count > 1 else "one document"
 
 
 def recall(
@@ -82,17 +93,19 @@ def recall(
     shared = next(
         (each for each in range(len(heads), 0, -1) if state.was_seen(heads[each - 1], now, within)), 0
     )
+    end = place_after(blocks, documents[-1])
     if shared == len(heads):
-        return Recalled(heads=heads, shared=shared, again=CHANCE["shared documents"])
-    alone = 1.0 if len(heads) == 1 else _WEIGHT_OF_NEW_LISTS
+        return Recalled(heads=heads, end=end, shared=shared, again=CHANCE["shared documents"])
+    kind, alone = _kind_of_list(len(heads)), 1.0 if len(heads) == 1 else _WEIGHT_OF_NEW_LISTS
     names = _names(blocks, documents, digester, memory)
     known = state.was_seen(names[0], now, within)
     back = 0.9 if known else state.chance("each document", CHANCE["each document"], doubt=_DOUBT)
     return Recalled(
         heads=heads,
         names=names,
+        end=end,
         shared=shared,
-        again=state.chance("documents", CHANCE["documents"], weight=_WEIGHT_OF_LISTS if shared else alone),
+        again=state.chance(kind, CHANCE[kind], weight=_WEIGHT_OF_LISTS if shared else alone),
         leading=back * state.chance("order kept", CHANCE["order kept"]),
         kept=shared > 0 if known else None,
     )

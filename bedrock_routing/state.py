@@ -7,13 +7,16 @@ always an argument, in seconds of any clock that only goes forward.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bedrock_routing.catalog import Section, Ttl
 from bedrock_routing.rules import ALL_SECTIONS
 from bedrock_routing.tables import Bounded
 
-__all__ = ["TTL_SECONDS", "CacheState"]
+__all__ = ["TTL_SECONDS", "CacheState", "Case"]
+
+Case = tuple[str, tuple[bytes, ...]]
+"""A kind, and the names under which the same prefix may come back."""
 
 TTL_SECONDS: dict[Ttl, float] = {"5m": 300.0, "1h": 3600.0}
 _FADING = 0.9
@@ -51,9 +54,9 @@ class Reuse:
         return Reuse(cases=self.cases, again=min(self.again + 1.0, self.cases))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Judged:
-    """Hold when a case was last asked, and whether it came back since it was new."""
+    """Hold when a case was last asked, and whether it came back since it was new; one for all its names."""
 
     kind: str
     last: float
@@ -125,25 +128,23 @@ class CacheState:
                 if now - last <= TTL_SECONDS["1h"]:
                     self.count(group, kept=now - last > TTL_SECONDS["5m"])
 
-    def learn(
-        self, cases: Iterable[tuple[str, bytes]], prefixes: Iterable[bytes], now: float, within: float
-    ) -> None:
+    def learn(self, cases: Iterable[Case], prefixes: Iterable[bytes], now: float, within: float) -> None:
         """Count what became of prefixes: new cases, by kind, and those that came back within their lifetime.
 
         A case comes back when it is among the `prefixes` of a later request, however that goes on: it counts
         once.
         """
-        for prefix, before in self._judged.found(prefixes):
+        for _, before in self._judged.found(prefixes):
             if not before.again and now - before.last <= within:
                 self._reuse.put(before.kind, self._reuse_of(before.kind).came_again())
-                self._judged.put(prefix, replace(before, again=True))
-        for kind, prefix in cases:
-            before = self._judged.get(prefix)
+                before.again = True
+        for kind, names in cases:
+            before = next(filter(None, map(self._judged.get, names)), None)
             fresh = before is None or now - before.last > within
             if fresh:
                 self._reuse.put(kind, self._reuse_of(kind).new_case(_FADING_OF.get(kind, _FADING)))
             again = before is not None and before.again and not fresh
-            self._judged.put(prefix, _Judged(kind=kind, last=now, again=again))
+            self._judged.put_all(names, _Judged(kind=kind, last=now, again=again))
 
     def _reuse_of(self, kind: str) -> Reuse:
         return self._reuse.get(kind) or Reuse()

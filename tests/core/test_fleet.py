@@ -87,7 +87,7 @@ def ask(client: RoutedClient, text: str, question: str = "Why?") -> dict[str, An
 def teach(state: CacheState, number: int, now: float) -> None:
     """Let a state learn what one call teaches."""
     prefixes = [b"prefix %d %d" % (number % 7, place) for place in range(number % 5 + 1)]
-    state.learn([("documents", prefixes[-1])], prefixes, now, 300.0)
+    state.learn([("documents", (prefixes[-1],))], prefixes, now, 300.0)
     state.count("order kept", kept=number % 3 == 0)
     state.note_gaps([("gaps", prefixes[-1])], now)
     state.mark_seen(prefixes, b"end %d" % number, now)
