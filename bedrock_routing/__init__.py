@@ -15,7 +15,7 @@ from bedrock_routing.errors import (
 from bedrock_routing.fleet import FleetState
 from bedrock_routing.ledger import Ledger, Totals, collect
 from bedrock_routing.ordering import SeenOrder
-from bedrock_routing.policy import CachePolicy, PricePolicy
+from bedrock_routing.policy import AffinityPolicy, CachePolicy, PricePolicy
 from bedrock_routing.pools import threads
 from bedrock_routing.receipt import Receipt
 from bedrock_routing.router_rules import RouterSpec
@@ -26,6 +26,7 @@ from bedrock_routing.usage import Usage
 from bedrock_routing.windows import context_window
 
 __all__ = [
+    "AffinityPolicy",
     "BedrockRoutingError",
     "CachePolicy",
     "CacheRules",

@@ -9,14 +9,12 @@ Pure: sizes, prices, warmth and counters are arguments, and no chance is involve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from bedrock_routing.errors import ConfigurationError
+from bedrock_routing.policy import AffinityKind, AffinityPolicy
 
 __all__ = [
-    "AffinityPolicy",
     "Conversation",
     "Decision",
     "Option",
@@ -26,34 +24,7 @@ __all__ = [
     "decide",
 ]
 
-_KINDS = ("router", "sticky", "cost")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AffinityPolicy:
-    """Say how much of the router's freedom is given up for a warm cache.
-
-    `router`: none, every call asks the router. `sticky`: the model that answered last is asked as long as it
-    holds the prefix. `cost`: the cheapest model that holds it is asked where that is expected to cost less
-    than asking the router. Neither stays with a model of less quality than the one the router chose last, nor
-    changes the model between a tool call and its result. Raises `ConfigurationError` for impossible values.
-    """
-
-    kind: Literal["router", "sticky", "cost"] = "router"
-    beta: float = 0.0
-    """`cost`: the router is asked all the same while that adds at most this share to the cost of staying."""
-    asking: float = 0.1
-    """The share of a conversation's calls that ask the router in any case, whatever the budget says."""
-    fee: float = 0.0
-    """What the router costs for each request, in USD."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ConfigurationError(f"affinity must be one of {', '.join(_KINDS)}, not {self.kind!r}")
-        if not 0 <= self.asking <= 1:
-            raise ConfigurationError(f"asking must be between 0 and 1, not {self.asking}")
-        if self.beta < 0 or self.fee < 0:
-            raise ConfigurationError("beta and fee must not be negative")
+_NOT_KNOWN = "what the router would choose is not known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +50,8 @@ class Option:
     """Its rank, higher is better; unless all have one, the input price stands for it."""
     share: float | None = None
     """How often the router chose it; unless all have one, each is taken to be equally likely."""
+    direct: bool = True
+    """Whether it may be asked without the router."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +71,8 @@ class Conversation:
 
     last: str | None = None
     """The model that answered last."""
-    chosen: str | None = None
-    """The model that the router chose when it was asked last."""
+    chosen: frozenset[str] = frozenset()
+    """The models that the router chose since something is warm; the best of them is the least quality."""
     pending_tool: bool = False
     """Whether this call carries the result of a tool call of the last answer."""
     calls: int = 0
@@ -110,24 +83,31 @@ class Conversation:
     extra: float = 0.0
     """What asking the router cost more than that, call by call."""
 
-    def after(self, decision: Decision, answered: str, *, pending_tool: bool = False) -> Conversation:
+    output: int | None = None
+    """How many tokens its answers have, of late."""
+
+    def after(
+        self, decision: Decision, answered: str, *, pending_tool: bool = False, output: int | None = None
+    ) -> Conversation:
         """Return what is known once a model has answered.
 
-        `pending_tool` says that the answer calls a tool. A model whose price is not known adds nothing.
+        `pending_tool` says that the answer calls a tool, `output` how many tokens it has. A model whose price
+        is not known adds nothing.
         """
         asked = decision.model is None
         stay = decision.stay_usd
         paid = decision.costs.get(answered)
-        before = replace(self, staying=0.0, extra=0.0) if decision.restarts else self
+        before = replace(self, staying=0.0, extra=0.0, chosen=frozenset()) if decision.restarts else self
         more = max(paid - stay, 0.0) if asked and stay is not None and paid is not None else 0.0
         return Conversation(
             last=answered,
-            chosen=answered if asked else self.chosen,
+            chosen=before.chosen | {answered} if asked else before.chosen,
             pending_tool=pending_tool,
             calls=self.calls + 1,
             asked=self.asked + asked,
             staying=before.staying + (stay or 0.0),
             extra=before.extra + more,
+            output=_smoothed(self.output, output),
         )
 
 
@@ -146,30 +126,39 @@ class Decision:
     costs: Mapping[str, float] = field(default_factory=dict[str, float])
     """What each model would cost if the router chose it, its fee included, where all prices are known."""
     restarts: bool = False
-    """Whether nothing was warm, so that no budget is left over or overdrawn from before."""
+    """Whether nothing was warm: no budget is left over or overdrawn from before, and no choice binds."""
+    locked: bool = False
+    """Whether the model is asked because it made a tool call whose result this is."""
 
 
 def decide(
-    policy: AffinityPolicy, options: Sequence[Option], size: PromptSize, conversation: Conversation
+    policy: AffinityPolicy,
+    options: Sequence[Option],
+    size: PromptSize,
+    conversation: Conversation,
+    *,
+    fee: float = 0.0,
 ) -> Decision:
-    """Return who is asked next."""
+    """Return who is asked next; `fee` is what the router costs for each request, in USD."""
+    last = next((each for each in options if each.model == conversation.last), None)
+    if policy.locks_tools and conversation.pending_tool and last is not None and last.direct:
+        reason = f"tool lock: a tool call of this model waits for its result; {_NOT_KNOWN}"
+        return Decision(model=last.model, decided_by=reason, locked=True)
     if policy.kind == "router":
         return _router("every call asks it")
-    by_name = {each.model: each for each in options}
-    last = by_name.get(conversation.last or "")
     if last is None:
         return _router("none of its models has answered in this conversation yet", restarts=True)
-    if conversation.pending_tool:
-        return Decision(model=last.model, decided_by=f"{policy.kind}: a tool call of this model waits")
     if not any(each.warm > 0 for each in options):
         return _router("no model is known to hold this prefix", restarts=True)
-    good = _warm_and_good(options, by_name.get(conversation.chosen or ""))
+    good = _warm_and_good(options, conversation.chosen)
     if not good:
-        return _router("the models that hold this prefix may be worse than the one that it chose")
-    weighed = _weigh(policy, options, good, last, size)
+        return _router(
+            "the models that hold this prefix may be worse than one that it chose, or not be asked directly"
+        )
+    weighed = _weigh(policy, options, good, last, _Call(size=size, fee=fee))
     if conversation.asked < policy.asking * (conversation.calls + 1):
         return weighed.ask(f"{policy.asking:.0%} of the calls ask it, so that its choice stays known")
-    return _sticky(weighed) if policy.kind == "sticky" else _by_cost(policy, weighed, conversation)
+    return weighed.keep("sticky") if policy.kind == "sticky" else _by_cost(policy, weighed, conversation)
 
 
 def cost_on(option: Option, size: PromptSize) -> float | None:
@@ -187,11 +176,18 @@ def cost_on(option: Option, size: PromptSize) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Weighed:
-    """Hold the models that may be asked directly, the best first, and what everything is expected to cost."""
+class _Call:
+    """Hold what a call costs by: its tokens, and the router's fee in USD."""
 
-    last: Option
-    good: Sequence[Option]
+    size: PromptSize
+    fee: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weighed:
+    """Hold the model that would be asked directly, and what everything is expected to cost."""
+
+    best: Option
     costs: Mapping[str, float]
     stay: float | None
     router: float | None
@@ -199,12 +195,12 @@ class _Weighed:
     def ask(self, reason: str) -> Decision:
         return self._decision(None, f"router: {reason}")
 
-    def keep(self, kind: str, option: Option) -> Decision:
-        """Return the decision for a warm model, with all that speaks for it."""
-        reason = f"{kind}: it holds {option.warm:,} tokens of this prefix"
+    def keep(self, kind: AffinityKind) -> Decision:
+        """Return the decision for the warm model, with all that speaks for it."""
+        reason = f"{kind}: it holds {self.best.warm:,} tokens of this prefix"
         if kind == "cost" and self.stay is not None and self.router is not None:
             reason += f", about ${self.stay:.6f} instead of ${self.router:.6f}"
-        return self._decision(option.model, f"{reason}; what the router would choose is not known")
+        return self._decision(self.best.model, f"{reason}; {_NOT_KNOWN}")
 
     def _decision(self, model: str | None, reason: str) -> Decision:
         return Decision(
@@ -213,25 +209,25 @@ class _Weighed:
 
 
 def _weigh(
-    policy: AffinityPolicy, options: Sequence[Option], good: Sequence[Option], last: Option, size: PromptSize
+    policy: AffinityPolicy,
+    options: Sequence[Option],
+    good: Sequence[Option],
+    last: Option,
+    call: _Call,
 ) -> _Weighed:
-    known = {each.model: cost for each in options if (cost := cost_on(each, size)) is not None}
+    known = {each.model: cost for each in options if (cost := cost_on(each, call.size)) is not None}
+    best = last if last in good else good[0]
     if len(known) < len(options):
-        return _Weighed(last=last, good=good, costs={}, stay=None, router=None)
+        return _Weighed(best=best, costs={}, stay=None, router=None)
+    if policy.kind == "cost":
+        best = min(good, key=lambda each: (known[each.model], each is not last))
     shares = _shares(options)
     return _Weighed(
-        last=last,
-        good=sorted(good, key=lambda each: (known[each.model], each is not last)),
-        costs={model: cost + policy.fee for model, cost in known.items()},
-        stay=known[last.model] if policy.kind == "sticky" else min(known[each.model] for each in good),
-        router=policy.fee + sum(shares[model] * cost for model, cost in known.items()),
+        best=best,
+        costs={model: cost + call.fee for model, cost in known.items()},
+        stay=known[best.model],
+        router=call.fee + sum(shares[model] * cost for model, cost in known.items()),
     )
-
-
-def _sticky(weighed: _Weighed) -> Decision:
-    if weighed.last not in weighed.good:
-        return weighed.ask("the model that answered last is cold, or may be worse than the one that it chose")
-    return weighed.keep("sticky", weighed.last)
 
 
 def _by_cost(policy: AffinityPolicy, weighed: _Weighed, conversation: Conversation) -> Decision:
@@ -242,23 +238,23 @@ def _by_cost(policy: AffinityPolicy, weighed: _Weighed, conversation: Conversati
     most = conversation.extra + max(weighed.costs.values()) - weighed.stay
     if policy.beta and most <= policy.beta * (conversation.staying + weighed.stay):
         return weighed.ask(f"within the budget of {policy.beta:.0%} above the cost of staying")
-    return weighed.keep("cost", weighed.good[0])
+    return weighed.keep("cost")
 
 
 def _router(reason: str, *, restarts: bool = False) -> Decision:
     return Decision(model=None, decided_by=f"router: {reason}", restarts=restarts)
 
 
-def _warm_and_good(options: Sequence[Option], chosen: Option | None) -> list[Option]:
-    """Return the models that hold the prefix and are no worse than the one the router chose."""
-    if chosen is None:
-        return []
+def _warm_and_good(options: Sequence[Option], chosen: Collection[str]) -> list[Option]:
+    """Return the models that hold the prefix and are no worse than any that the router chose, these first."""
     ranks = _ranks(options)
-    least = ranks[chosen.model]
-    if least is None:
-        return [chosen] if chosen.warm > 0 else []
-    found = [(each, ranks[each.model]) for each in options if each.warm > 0]
-    return [each for each, rank in found if each is chosen or (rank is not None and rank >= least)]
+    bound = [ranks[each.model] for each in options if each.model in chosen]
+    usable = [each for each in options if each.warm > 0 and each.direct]
+    least = [rank for rank in bound if rank is not None]
+    if not bound or len(least) < len(bound):  # nothing is known of it: only a sole choice is surely as good
+        return [each for each in usable if each.model in chosen] if len(bound) == 1 else []
+    good = [each for each in usable if (rank := ranks[each.model]) is not None and rank >= max(least)]
+    return sorted(good, key=lambda each: each.model not in chosen)
 
 
 def _ranks(options: Sequence[Option]) -> dict[str, float | None]:
@@ -266,6 +262,10 @@ def _ranks(options: Sequence[Option]) -> dict[str, float | None]:
     if all(each.quality is not None for each in options):
         return {each.model: each.quality for each in options}
     return {each.model: each.prices and each.prices.input for each in options}
+
+
+def _smoothed(before: int | None, now: int | None) -> int | None:
+    return before if now is None else now if before is None else (before + now) // 2
 
 
 def _shares(options: Sequence[Option]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from bedrock_routing.catalog import CacheRules, Ttl
 from bedrock_routing.request import Block, Digester, tokens_of
 from bedrock_routing.rules import why_not_after
 
-__all__ = ["Boundary", "Known", "Skipped", "extend_with_cuts", "measure"]
+__all__ = ["Boundary", "Known", "Skipped", "extend_with_cuts", "measure", "prefixes"]
 
 _WARM_CHANCE = 0.98
 _UNSEEN_HISTORY_CHANCE = 0.2
@@ -81,7 +81,7 @@ def measure(
     skipped: list[Skipped] = []
     ceiling, continues, resumed, digest = 1.0, True, False, digester.seed
     longest: Ttl = "1h"
-    for index, offset, tokens, digest in _prefixes(blocks, digester, cuts):
+    for index, offset, tokens, digest in prefixes(blocks, digester, cuts):
         candidate = wanted.get((index, offset))
         if candidate is None:
             continue
@@ -157,7 +157,7 @@ def _chance(candidate: Candidate, digest: bytes, known: Known, *, continues: boo
     return candidate.chance
 
 
-def _prefixes(
+def prefixes(
     blocks: Sequence[Block], digester: Digester, cuts: Cuts
 ) -> Iterator[tuple[int, int | None, int, bytes]]:
     """Yield block, offset, estimated tokens and digest at the end of every piece of the prompt."""

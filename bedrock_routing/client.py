@@ -17,9 +17,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bedrock_routing.accounts import address_of, scope_of
-from bedrock_routing.arns import parse
+from bedrock_routing.arns import ModelRef, parse
 from bedrock_routing.catalog import Catalog, Common
 from bedrock_routing.connections import Lazy, control_of, is_botocore
+from bedrock_routing.conversations import conversations_of
 from bedrock_routing.documents import process_memory
 from bedrock_routing.engine import Engine
 from bedrock_routing.errors import ConfigurationError
@@ -29,11 +30,12 @@ from bedrock_routing.ledger import Ledger
 from bedrock_routing.notes import annotated
 from bedrock_routing.passages import Passage, Route
 from bedrock_routing.planning import Skipped
-from bedrock_routing.policy import CachePolicy, PricePolicy
+from bedrock_routing.policy import AffinityKind, AffinityPolicy, CachePolicy, PricePolicy
 from bedrock_routing.request import member, sequence
 from bedrock_routing.routers import RouterDirectory
 from bedrock_routing.sending import Sender
 from bedrock_routing.state import CacheState
+from bedrock_routing.staying import Staying
 from bedrock_routing.tables import Bounded
 from bedrock_routing.turn import Target, Turn
 
@@ -53,8 +55,10 @@ class RoutedClient:
     its `metadata` event. Calls may name a model in any form that `arns` reads, or leave `modelId` out.
 
     `client` and `control` (a `bedrock` client) may be callables that make them on first use. `models` are the
-    models behind a router that may not be looked up. Warm prefixes, refusals and document texts are shared
-    with all clients of the same endpoint in this process unless `state` is given.
+    models behind a router that may not be looked up. `affinity` says whether a model that holds the beginning
+    of a prompt is asked in a router's place: an `AffinityPolicy`, or its kind alone. Warm prefixes, refusals
+    and document texts are shared with all clients of the same endpoint in this process unless `state` is
+    given.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class RoutedClient:
         model: str | None = None,
         control: Any = None,
         cache: CachePolicy | bool = True,
+        affinity: AffinityPolicy | AffinityKind = "router",
         models: Sequence[str] | None = None,
         catalog: Catalog | None = None,
         directory: RouterDirectory | None = None,
@@ -76,6 +81,7 @@ class RoutedClient:
         self._model = parse(model).raw if model is not None else None
         self._control = Lazy(control if control is not None else lambda: control_of(self._client.get()))
         self._cache = CachePolicy() if cache is True else cache or None
+        self._affinity = affinity if isinstance(affinity, AffinityPolicy) else AffinityPolicy(kind=affinity)
         self._models = tuple(models or ())
         self._catalog = catalog or Catalog.default()
         self._directory = directory
@@ -136,8 +142,14 @@ class RoutedClient:
         except (ClientError, BotoCoreError) as error:
             annotated(error, None, self._catalog)
             raise
-        engine = self._engine()
         self._warn(target, request)
+        turn = self._planned(request, target)
+        if target.is_router and (self._affinity.kind != "router" or self._affinity.lock_tools):
+            return self._directed(turn, request)
+        return turn
+
+    def _planned(self, request: Mapping[str, Any], target: Target) -> Turn:
+        engine = self._engine()
         try:
             return engine.begin(request, target, self._clock())
         except Exception:
@@ -145,6 +157,19 @@ class RoutedClient:
             return engine.as_written(
                 request, target, Skipped(path="*", reason="planning failed; see the log")
             )
+
+    def _directed(self, routed: Turn, request: Mapping[str, Any]) -> Turn:
+        """Return the call as it was planned for a router, or for the model that is asked in its place."""
+
+        def plan(model: ModelRef) -> Turn:
+            return self._planned(request, self._resolver().target(model, (model,)))
+
+        staying = Staying(policy=self._affinity, known=conversations_of(routed.state))
+        try:
+            return staying.directed(routed, request, plan, self._clock())
+        except Exception:
+            logger.warning("nobody could be chosen; the router is asked", exc_info=True)
+            return routed
 
     def _admit(self, params: Mapping[str, Any], *, streams: bool) -> Passage:
         """Plan a call; where another one is writing what it would write, wait for that one first."""

@@ -1,18 +1,22 @@
-"""What the user may set: cache points, what calls at once wait for, how uncertain prices are read."""
+"""What the user may set: cache points, what calls at once wait for, who is asked, how prices are read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from bedrock_routing.arns import parse
 from bedrock_routing.catalog import Ttl
 from bedrock_routing.errors import ConfigurationError
 
-__all__ = ["CachePolicy", "PricePolicy"]
+__all__ = ["AffinityKind", "AffinityPolicy", "CachePolicy", "PricePolicy"]
 
+AffinityKind = Literal["router", "sticky", "cost"]
 FanOut = Literal["first-event", "reply", "off"]
 OnUnsupported = Literal["ignore", "warn", "raise"]
 
+_AFFINITIES = ("router", "sticky", "cost")
 _TTLS = ("auto", "5m", "1h")
 _FAN_OUT = ("first-event", "reply", "off")
 _ON_UNSUPPORTED = ("ignore", "warn", "raise")
@@ -86,3 +90,45 @@ class PricePolicy:
             raise ConfigurationError(f"nova_writes must be 'input' or 'list', not {self.nova_writes!r}")
         if self.per_request_usd < 0:
             raise ConfigurationError(f"per_request_usd must not be negative, but is {self.per_request_usd}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AffinityPolicy:
+    """Say how much of the router's freedom is given up for a warm cache.
+
+    `router`: none, every call asks the router. `sticky`: the model that answered last is asked as long as it
+    holds the prefix. `cost`: the cheapest model that holds it is asked where that is expected to cost less
+    than asking the router. Neither asks a model of less quality than the best that the router chose since the
+    prefix is warm, nor changes the model between a tool call and its result. A call that is not the router's
+    is not judged by it: how good the answers are stands in no number here. Raises `ConfigurationError` for
+    impossible values.
+    """
+
+    kind: AffinityKind = "router"
+    beta: float = 0.0
+    """`cost`: the router is asked all the same while that adds at most this share to the cost of staying."""
+    asking: float = 0.1
+    """The share of a conversation's calls that ask the router in any case, whatever the budget says."""
+    lock_tools: bool = False
+    """`router`: the result of a tool call goes to the model that made it; the other kinds always do that."""
+    quality: Mapping[str, float] = field(default_factory=dict[str, float])
+    """How good models are, higher is better, by model ids in any form that `parse` reads.
+
+    It counts where it names all models behind a router; else the price of input stands for quality.
+    """
+
+    def __post_init__(self) -> None:
+        if self.kind not in _AFFINITIES:
+            raise ConfigurationError(f"affinity must be one of {', '.join(_AFFINITIES)}, not {self.kind!r}")
+        if not 0 <= self.asking <= 1:
+            raise ConfigurationError(f"asking must be between 0 and 1, not {self.asking}")
+        if not self.beta >= 0:
+            raise ConfigurationError(f"beta must not be negative, but is {self.beta}")
+        for model in self.quality:
+            if parse(model).key is None:
+                raise ConfigurationError(f"quality names {model!r}, which does not say which model it is")
+
+    @property
+    def locks_tools(self) -> bool:
+        """Tell whether the result of a tool call goes to the model that made it."""
+        return self.lock_tools or self.kind != "router"

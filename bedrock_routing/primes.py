@@ -57,6 +57,9 @@ def primed(turn: Turn, model: ModelRef, last: Placed) -> Turn | None:
         cut={},
         asked=None,
         history=None,
+        choice=None,
+        instead=None,
+        purpose=PRIME,
     )
 
 

@@ -23,11 +23,15 @@ class Receipt:
     """Hold what one call did. `None` is unknown: a stream that was cut never said which model it was."""
 
     router_arn: str | None = None
-    """The router that was asked; `None` for a call straight to a model."""
+    """The router that the call was meant for; `None` where the caller named a model."""
     invoked_model_id: str | None = None
     """Who answered, exactly as the trace said it; for a call straight to a model, that model."""
     model: str | None = None
     """The same without Region and account, e.g. `amazon.nova-lite-v1:0`."""
+    decided_by: str | None = None
+    """Who chose that model and why, in words: `router: ...`, or sticky, cost, tool lock, prime, caller."""
+    router_choice: str | None = None
+    """The model that the router chose; `None` where it was not asked or did not say."""
     usage: Usage | None = None
     points: tuple[str, ...] = ()
     """Where cache points went out, as paths on the wire."""
@@ -59,6 +63,8 @@ class Receipt:
             "router_arn": self.router_arn,
             "invoked_model_id": self.invoked_model_id,
             "model": self.model,
+            "decided_by": self.decided_by,
+            "router_choice": self.router_choice,
             "cache": {
                 "read": usage and usage.read,
                 "write": usage and usage.write,
@@ -88,6 +94,8 @@ class Receipt:
             router_arn=data.get("router_arn"),
             invoked_model_id=data.get("invoked_model_id"),
             model=data.get("model"),
+            decided_by=data.get("decided_by"),
+            router_choice=data.get("router_choice"),
             usage=_usage(cache, data.get("output_tokens")),
             points=tuple(member(cache, "points") or ()),
             skipped=tuple(

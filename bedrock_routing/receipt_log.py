@@ -99,7 +99,12 @@ def _receipt(number: int, line: str) -> Receipt | BadLineError:
 def _wrong_values(receipt: Receipt) -> Iterator[str]:
     """Yield what cannot be added up or printed: a log may come from anywhere."""
     usage, miss = receipt.usage, receipt.miss
-    names: dict[str, object] = {"model": receipt.model, "invoked_model_id": receipt.invoked_model_id}
+    names: dict[str, object] = {
+        "model": receipt.model,
+        "invoked_model_id": receipt.invoked_model_id,
+        "decided_by": receipt.decided_by,
+        "router_choice": receipt.router_choice,
+    }
     counts = {f"cache.{name}": count for name, count in (asdict(usage) if usage else {}).items()}
     money = {
         "cost_usd": receipt.cost_usd,

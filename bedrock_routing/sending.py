@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,12 @@ logger = logging.getLogger("bedrock_routing")
 
 _NO_STREAM = frozenset({"AccessDeniedException", "ValidationException"})
 """What comes back where a stream is not permitted, or the model has none."""
+_ROUTER_ONLY = frozenset({"AccessDeniedException", "ResourceNotFoundException"})
+"""What comes back for a model that this caller reaches through a router only."""
+_ROUTER_ONLY_TEXT = re.compile(r"on-demand throughput|model identifier is invalid")
+"""The same, where the id is one under which only a router may invoke the model."""
+_BUSY = frozenset({"ThrottlingException", "ServiceUnavailableException", "ModelNotReadyException"})
+"""What comes back, after botocore's retries, for a model that another one could stand in for."""
 
 
 class Sender:
@@ -119,15 +126,23 @@ class Sender:
         return receipt
 
     def _send(self, operation: str, passage: Passage) -> tuple[dict[str, Any], Turn]:
-        turn = passage.turn
-        try:
-            return self._call(operation, turn), turn
-        except ClientError as error:
-            again = self._without_refused(turn, error)
-            if again is None:
-                raise
-        passage.leave()  # it writes nothing any more
-        return self._call(operation, again), again
+        turn, shut = passage.turn, None
+        while True:
+            try:
+                reply = self._call(operation, turn)
+            except ClientError as error:
+                again = self._without_refused(turn, error)
+                if again is None:
+                    again = _at_router(turn, error)
+                    shut = turn.choice if _only_at_router(error) else None
+                if again is None:
+                    raise
+                passage.leave()  # it writes nothing any more
+                turn = again
+            else:
+                if shut is not None:  # the router could do what the model alone could not
+                    shut.shut(self._clock())
+                return reply, turn
 
     def _call(self, operation: str, turn: Turn) -> dict[str, Any]:
         method = getattr(self._client.get(), operation)
@@ -143,3 +158,20 @@ class Sender:
         """Return the same call without cache points, where they are what the service refused."""
         refusal = read_refusal(error_code(error), error_message(error), turn.sections)
         return None if refusal is None else turn.without_refused(refusal, self._clock())
+
+
+def _at_router(turn: Turn, error: Exception) -> Turn | None:
+    """Return the same call for the router, where a model that was asked in its place could not be.
+
+    A model that is only busy keeps the calls that carry the results of its tool calls.
+    """
+    locked = turn.choice is not None and turn.choice.decision.locked
+    if _only_at_router(error):
+        return turn.at_router(f"the model may not be asked directly ({error_code(error)})")
+    if error_code(error) in _BUSY and not locked:
+        return turn.at_router(f"the model was asked and could not answer ({error_code(error)})")
+    return None
+
+
+def _only_at_router(error: Exception) -> bool:
+    return error_code(error) in _ROUTER_ONLY or bool(_ROUTER_ONLY_TEXT.search(error_message(error)))

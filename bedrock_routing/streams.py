@@ -11,6 +11,7 @@ from urllib3.exceptions import ProtocolError
 
 from bedrock_routing.errors import IncompleteStreamError
 from bedrock_routing.receipt import KEY, Receipt
+from bedrock_routing.request import member
 from bedrock_routing.turn import Turn
 
 __all__ = ["RoutedStream"]
@@ -118,6 +119,9 @@ class RoutedStream:
     def _noted(self, event: Event) -> Event:
         if "messageStop" in event:
             self._reply["stopReason"] = event["messageStop"].get("stopReason")
+        elif call := member(member(event.get("contentBlockStart"), "start"), "toolUse"):
+            message = self._reply.setdefault("output", {"message": {"content": []}})["message"]
+            message["content"].append({"toolUse": call})
         if "metadata" not in event:
             return event
         self._reply.update(event["metadata"])

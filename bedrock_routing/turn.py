@@ -9,6 +9,7 @@ from typing import Any
 
 from bedrock_routing.arns import ModelRef, parse_invoked
 from bedrock_routing.catalog import Common, Section
+from bedrock_routing.conversations import Choice
 from bedrock_routing.diagnosis import Asked, Call, Mark
 from bedrock_routing.history import History
 from bedrock_routing.misses import Miss
@@ -76,6 +77,21 @@ class Turn:
     asked: Asked | None = None
     history: History | None = None
     """What earlier calls had cached, to explain what is missed now; without it nothing is explained."""
+    choice: Choice | None = None
+    """What was decided on who is asked, where that was not left to the router or the caller."""
+    instead: Turn | None = None
+    """The call as it goes to the router, should the model that was chosen not be there for direct calls."""
+    purpose: str | None = None
+    """What a call is for that nobody asked for, in words."""
+
+    @property
+    def decided_by(self) -> str:
+        """Return who chose the model, and why, as the receipt says it."""
+        if self.choice is not None:
+            return self.choice.decision.decided_by
+        if self.purpose is not None:
+            return self.purpose
+        return "router: every call asks it" if self.target.is_router else "caller: the model was named"
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -102,6 +118,12 @@ class Turn:
             plan=replace(self.plan, points=(), skipped=(*self.plan.skipped, *skipped)),
         )
 
+    def at_router(self, why: str) -> Turn | None:
+        """Return the same call as the router gets it; `None` where it was not kept from the router."""
+        if self.instead is None or self.choice is None:
+            return None
+        return replace(self.instead, choice=self.choice.at_router(why))
+
     def finish(self, reply: Wire, now: float, *, complete: bool = True) -> Receipt:
         """Account for the reply and remember what it tells about the cache.
 
@@ -114,20 +136,25 @@ class Turn:
         miss = self._explain(ref, usage)
         self._remember(ref, usage, now)
         self.state.commit(now)
-        prices, routed = self.prices, self.target.is_router
+        self._note_choice(ref, usage, reply)
+        prices, routed, choice = self.prices, self.target.is_router, self.choice
         cost = usage and cost_of(ref, usage, prices, routed=routed)
+        model = (ref.model_id or ref.name) if ref else None
         return Receipt(
-            router_arn=self.target.arn if routed else None,
+            router_arn=choice.router if choice else self.target.arn if routed else None,
             invoked_model_id=invoked,
-            model=(ref.model_id or ref.name) if ref else None,
+            model=model,
+            decided_by=self.decided_by,
+            router_choice=model if routed else None,
             usage=usage,
             points=self.points,
             skipped=self.plan.skipped,
             miss=miss,
             cost_usd=cost,
             uncached_cost_usd=usage and uncached_cost_of(ref, usage, prices, routed=routed),
-            strongest_cost_usd=usage and strongest_cost_of(self.target.models, usage, prices)
-            if routed
+            strongest_cost_usd=usage
+            and strongest_cost_of(choice.models if choice else self.target.models, usage, prices)
+            if routed or choice
             else cost,
             latency_ms=member(member(reply, "metrics"), "latencyMs"),
             stop_reason=member(reply, "stopReason"),
@@ -163,6 +190,12 @@ class Turn:
             logger.warning("a miss could not be explained; the call is not affected", exc_info=True)
             return None
         return miss and replace(miss, lost_usd=lost_by(miss.tokens, ref, usage, self.prices))
+
+    def _note_choice(self, ref: ModelRef | None, usage: Usage | None, reply: Wire) -> None:
+        """Remember who answered in this conversation."""
+        if self.choice is not None and ref is not None:
+            output = usage.output if usage is not None else None
+            self.choice.note(_cache_key(ref), reply, end=self.plan.end, placed=self.placed, output=output)
 
     def _remember(self, ref: ModelRef | None, usage: Usage | None, now: float) -> None:
         state = self.state

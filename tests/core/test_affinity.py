@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bedrock_routing import ConfigurationError
+from bedrock_routing import AffinityPolicy, ConfigurationError
 from bedrock_routing.affinity import (
-    AffinityPolicy,
     Conversation,
     Decision,
     Option,
@@ -33,7 +32,7 @@ def warm(option: Option, tokens: int = 8_000, **changes: Any) -> Option:
 
 def after(model: str, **known: Any) -> Conversation:
     """Return a conversation in which the router chose a model, which answered."""
-    return Conversation(**{"last": model, "chosen": model, "calls": 1, "asked": 1, **known})
+    return Conversation(**{"last": model, "chosen": frozenset({model}), "calls": 1, "asked": 1, **known})
 
 
 def test_the_router_is_the_default() -> None:
@@ -49,8 +48,12 @@ def test_the_router_is_the_default() -> None:
         ([warm(LARGE), SMALL], Conversation(), "answered in this conversation yet"),
         ([warm(LARGE), SMALL], after("gone"), "answered in this conversation yet"),
         ([LARGE, SMALL], after("large"), "no model is known to hold this prefix"),
-        ([LARGE, warm(SMALL)], after("small", chosen="large"), "may be worse than the one that it chose"),
-        ([warm(LARGE), SMALL], after("large", chosen=None), "may be worse than the one that it chose"),
+        (
+            [LARGE, warm(SMALL)],
+            after("small", chosen=frozenset({"large"})),
+            "may be worse than one that it chose",
+        ),
+        ([warm(LARGE), SMALL], after("large", chosen=frozenset()), "may be worse than one that it chose"),
     ],
     ids=["first call", "unknown model", "cold", "worse", "choice unknown"],
 )
@@ -74,13 +77,60 @@ def test_a_tool_result_goes_to_the_model_that_asked_for_it(policy: AffinityPolic
 
 
 def test_sticky_stays_while_warm() -> None:
-    """`sticky` stays with the model that answered last, however dear, and says what is not known."""
-    decision = decide(STICKY, [warm(LARGE, 7_000), warm(SMALL)], SIZE, after("large", chosen="small"))
+    """`sticky` stays with the model that answered last, however dear, and says what is not known.
+
+    Where that one is cold, a warm one that the router has chosen is asked.
+    """
+    small = after("large", chosen=frozenset({"small"}))
+    decision = decide(STICKY, [warm(LARGE, 7_000), warm(SMALL)], SIZE, small)
     assert decision.model == "large"
     assert "7,000 tokens" in decision.decided_by
     assert "what the router would choose is not known" in decision.decided_by
-    cold = decide(STICKY, [LARGE, warm(SMALL)], SIZE, after("large", chosen="small"))
-    assert cold.model is None
+    assert decide(STICKY, [LARGE, warm(SMALL)], SIZE, small).model == "small"
+
+
+def test_sticky_goes_back_to_the_better_model() -> None:
+    """A call that asked the router, which took the small model for once, does not lower the floor."""
+    options = [warm(LARGE, 7_000), warm(SMALL)]
+    both = after("small", chosen=frozenset({"large", "small"}), calls=11, asked=2)
+    assert decide(STICKY, options, SIZE, both).model == "large"
+    assert decide(STICKY, [LARGE, warm(SMALL)], SIZE, both).model is None
+
+
+def test_the_floor_is_the_best_choice_since_something_is_warm() -> None:
+    """The router's choices add up while a model is warm, and only the last one is left when none was."""
+    known = after("large")
+    asked = known.after(Decision(model=None, decided_by="router"), "small")
+    assert asked.chosen == {"large", "small"}
+    direct = asked.after(Decision(model="large", decided_by="sticky"), "large")
+    assert direct.chosen == {"large", "small"}
+    assert direct.after(decide(STICKY, [LARGE, SMALL], SIZE, direct), "small").chosen == {"small"}
+
+
+@pytest.mark.parametrize("quality", [None, 1.0])
+def test_choices_that_cannot_be_compared(quality: float | None) -> None:
+    """Where the router chose two models of which not both are known to be how good, it is asked."""
+    options = [replace(warm(LARGE), quality=quality), replace(warm(SMALL), prices=None)]
+    both = after("large", chosen=frozenset({"large", "small"}))
+    assert decide(STICKY, options, SIZE, both).model is None
+    assert decide(STICKY, options, SIZE, after("large")).model == "large"
+
+
+def test_a_model_that_may_not_be_asked_directly() -> None:
+    """Neither a warm prefix nor a waiting tool call sends a call to it without the router."""
+    shut = [replace(warm(LARGE), direct=False), warm(SMALL)]
+    assert decide(STICKY, shut, SIZE, after("large")).model is None
+    assert decide(STICKY, shut, SIZE, after("large", pending_tool=True)).model is None
+
+
+def test_the_router_with_a_tool_lock() -> None:
+    """With `lock_tools` the router is asked by every call but one with the result of a tool call."""
+    locked = AffinityPolicy(lock_tools=True)
+    options = [warm(LARGE), SMALL]
+    assert decide(locked, options, SIZE, after("large")).model is None
+    decision = decide(locked, options, SIZE, after("large", pending_tool=True))
+    assert decision.model == "large"
+    assert decision.decided_by.startswith("tool lock")
 
 
 def test_cost_stays_where_that_is_cheaper() -> None:
@@ -113,7 +163,7 @@ def test_a_fee_of_the_router_counts() -> None:
     """A router that takes a fee for each request is dearer than its only choice."""
     options = [warm(LARGE)]
     assert decide(COST, options, SIZE, after("large")).model is None
-    assert decide(replace(COST, fee=0.001), options, SIZE, after("large")).model == "large"
+    assert decide(COST, options, SIZE, after("large"), fee=0.001).model == "large"
 
 
 def test_never_a_worse_model_than_the_router_chose() -> None:
@@ -122,9 +172,9 @@ def test_never_a_worse_model_than_the_router_chose() -> None:
     size = replace(SIZE, prefix=30_000)
     assert decide(COST, options, size, after("large")).model in (None, "large")
     equal = [replace(each, quality=1.0) for each in options]
-    assert decide(replace(COST, fee=1.0), equal, size, after("large")).model == "small"
+    assert decide(COST, equal, size, after("large"), fee=1.0).model == "small"
     half_said = [replace(options[0], quality=1.0), options[1]]
-    assert decide(replace(COST, fee=1.0), half_said, size, after("large")).model == "large"
+    assert decide(COST, half_said, size, after("large"), fee=1.0).model == "large"
 
 
 def test_an_unknown_price() -> None:
@@ -134,7 +184,7 @@ def test_an_unknown_price() -> None:
     assert (decision.model, decision.decided_by) == (None, "router: a price is not known")
     assert decide(STICKY, options, SIZE, after("large")).model == "large"
     unknown = [replace(each, warm=8_000, prices=None) for each in (LARGE, SMALL)]
-    assert decide(STICKY, unknown, SIZE, after("large", chosen="small")).model is None
+    assert decide(STICKY, unknown, SIZE, after("large", chosen=frozenset({"small"}))).model == "small"
 
 
 def test_what_a_call_costs() -> None:
@@ -168,7 +218,7 @@ def test_the_budget_buys_freedom() -> None:
     assert decision.model is None
     assert "within the budget of 25%" in decision.decided_by
     later = conversation.after(decision, "small")
-    assert (later.last, later.chosen) == ("small", "small")
+    assert (later.last, later.chosen) == ("small", {"large", "small"})
     assert later.extra == pytest.approx((cost_on(SMALL, SIZE) or 0) - (cost_on(options[0], SIZE) or 0))
     assert decide(BUDGET, options, SIZE, replace(conversation, extra=0.025)).model == "large"
     assert decide(COST, options, SIZE, conversation).model == "large"
@@ -217,10 +267,20 @@ def test_a_direct_call_does_not_change_what_the_router_chose() -> None:
     known = after("small")
     decision = Decision(model="large", decided_by="sticky")
     later = known.after(decision, "large", pending_tool=True)
-    assert (later.last, later.chosen, later.asked, later.pending_tool) == ("large", "small", 1, True)
+    assert (later.last, later.chosen, later.asked, later.pending_tool) == ("large", {"small"}, 1, True)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "best"}, {"asking": 1.5}, {"beta": -0.1}, {"fee": -1.0}])
+def test_the_length_of_answers() -> None:
+    """What answers of a conversation are like is remembered, and not forgotten by one without numbers."""
+    decision = Decision(model=None, decided_by="router")
+    first = Conversation().after(decision, "large", output=100)
+    second = first.after(decision, "large", output=300)
+    assert (first.output, second.output, second.after(decision, "large").output) == (100, 200, 200)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "best"}, {"asking": 1.5}, {"beta": -0.1}, {"quality": {"gpt": 1}}]
+)
 def test_impossible_policies(wrong: dict[str, Any]) -> None:
     """A policy that cannot be followed is an error."""
     with pytest.raises(ConfigurationError):

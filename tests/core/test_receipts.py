@@ -60,6 +60,8 @@ def test_a_receipt_has_the_documented_keys() -> None:
         "router_arn",
         "invoked_model_id",
         "model",
+        "decided_by",
+        "router_choice",
         "cache",
         "output_tokens",
         "cost_usd",
