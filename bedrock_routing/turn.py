@@ -192,10 +192,14 @@ class Turn:
         return miss and replace(miss, lost_usd=lost_by(miss.tokens, ref, usage, self.prices))
 
     def _note_choice(self, ref: ModelRef | None, usage: Usage | None, reply: Wire) -> None:
-        """Remember who answered in this conversation."""
-        if self.choice is not None and ref is not None:
-            output = usage.output if usage is not None else None
+        """Remember who answered in this conversation; an error in here costs only this."""
+        if self.choice is None or ref is None:
+            return
+        output = usage.output if usage is not None else None
+        try:
             self.choice.note(_cache_key(ref), reply, end=self.plan.end, placed=self.placed, output=output)
+        except Exception:
+            logger.warning("who answered could not be noted; the call is not affected", exc_info=True)
 
     def _remember(self, ref: ModelRef | None, usage: Usage | None, now: float) -> None:
         state = self.state

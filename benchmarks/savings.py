@@ -25,6 +25,8 @@ from savings_peers import PEERS
 from savings_runs import TARGETS, Run, least, popular_first, run_ours, run_peer
 from savings_workloads import MissingDataError, Workload, synthetic
 
+from bedrock_routing.policy import AffinityKind
+
 _WORKLOADS = {**synthetic(), **real()}
 _QUICK = 0.25
 _NONE = "no caching"
@@ -52,7 +54,9 @@ def main() -> int:
             print(f"{name}: skipped, {missing}")
             continue
         for target in targets:
-            rows.append(_measured(name, workload, target, only_ours=options.only == "ours"))
+            rows.append(
+                _measured(name, workload, target, only_ours=options.only == "ours", affinity=options.affinity)
+            )
             print(_line(rows[-1]), flush=True)
     for row in rows:
         _explain(row, every=options.why)
@@ -69,6 +73,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workload", help=f"some of {','.join(_WORKLOADS)}")
     parser.add_argument("--target", choices=list(TARGETS))
     parser.add_argument("--only", choices=["ours"], help="leave the other libraries out")
+    parser.add_argument(
+        "--affinity", choices=["router", "sticky", "cost"], default="router", help="who is asked, of two"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the made-up workloads")
     parser.add_argument("--why", action="store_true", help="say for every row what was not cached and why")
     parser.add_argument("--json", metavar="FILE", help="write the rows")
@@ -76,7 +83,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(name: str, workload: Workload, target: str, *, only_ours: bool) -> dict[str, Any]:
+def _measured(
+    name: str, workload: Workload, target: str, *, only_ours: bool, affinity: AffinityKind
+) -> dict[str, Any]:
     models = TARGETS[target]
     began = time.perf_counter()
     runs: dict[str, Run] = {
@@ -84,9 +93,9 @@ def _measured(name: str, workload: Workload, target: str, *, only_ours: bool) ->
         for peer, place in PEERS.items()
         if peer == _NONE or not only_ours
     }
-    runs["ours"] = run_ours(workload, models)
+    runs["ours"] = run_ours(workload, models, affinity=affinity)
     if workload.ordered:
-        runs["ours, ordered"] = run_ours(workload, models, ordered=True)
+        runs["ours, ordered"] = run_ours(workload, models, ordered=True, affinity=affinity)
     none = runs[_NONE]
     plain = none.cost
     bounds = {"ours": least(workload, none)}

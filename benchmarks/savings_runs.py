@@ -29,6 +29,7 @@ from bedrock_routing import (
     remember_documents,
 )
 from bedrock_routing.documents import process_memory
+from bedrock_routing.policy import AffinityKind
 from bedrock_routing.pricing import cost_of
 
 __all__ = ["TARGETS", "Run", "least", "popular_first", "run_ours", "run_peer"]
@@ -81,7 +82,9 @@ def run_peer(workload: Workload, models: Sequence[str], peer: Peer) -> Run:
     return _replay(workload, models, send)
 
 
-def run_ours(workload: Workload, models: Sequence[str], *, ordered: bool = False) -> Run:
+def run_ours(
+    workload: Workload, models: Sequence[str], *, ordered: bool = False, affinity: AffinityKind = "router"
+) -> Run:
     """Replay through `RoutedClient`, if wanted with each call's documents in the order of our retrievers."""
     order = SeenOrder(10_000)
     process_memory().clear()
@@ -92,7 +95,9 @@ def run_ours(workload: Workload, models: Sequence[str], *, ordered: bool = False
         plain = bedrock.client(max_pool_connections=256)
         control = bedrock.client("bedrock")
         now = time.monotonic if workload.at_once else clock.now
-        client = RoutedClient(plain, control=control, state=CacheState(), prices=_POLICY, clock=now)
+        client = RoutedClient(
+            plain, control=control, state=CacheState(), prices=_POLICY, affinity=affinity, clock=now
+        )
 
         def one(target: str, call: Call) -> None:
             given = call.documents

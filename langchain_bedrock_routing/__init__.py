@@ -4,7 +4,7 @@ Importing this package lets it see which documents LangChain's retrievers return
 cached without a change; their texts stay in this process.
 """
 
-from bedrock_routing import CachePolicy, MissingExtraError
+from bedrock_routing import AffinityPolicy, CachePolicy, MissingExtraError
 
 try:
     import langchain_aws as _  # noqa: F401
@@ -16,6 +16,7 @@ from langchain_bedrock_routing.chat_model import ChatBedrockRouter
 from langchain_bedrock_routing.retriever import CachedDocumentsRetriever
 
 __all__ = [
+    "AffinityPolicy",
     "BedrockRoutingCallbackHandler",
     "CachePolicy",
     "CachedDocumentsRetriever",

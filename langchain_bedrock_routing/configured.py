@@ -6,13 +6,13 @@ import contextlib
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from langchain_aws import ChatBedrockConverse
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from bedrock_routing import CachePolicy, ConfigurationError, RoutedClient
+from bedrock_routing import AffinityPolicy, CachePolicy, ConfigurationError, RoutedClient
 from langchain_bedrock_routing.behind import read_model
 from langchain_bedrock_routing.clients import ClientSettings, add_headers
 
@@ -40,6 +40,9 @@ class ConfiguredConverse(ChatBedrockConverse):
 
     prompt_cache: CachePolicy | bool = True
     """Where cache points are placed; `False`: nowhere."""
+
+    affinity: AffinityPolicy | Literal["router", "sticky", "cost"] = "router"
+    """Whether a model that holds the beginning of a prompt is asked in a router's place."""
 
     router_models: list[str] | None = None
     """The models behind the router, for callers who may not ask `bedrock:GetPromptRouter`."""
@@ -112,6 +115,7 @@ class ConfiguredConverse(ChatBedrockConverse):
             model=self.model_id,
             control=self.bedrock_client or settings.maker("bedrock"),
             cache=self.prompt_cache,
+            affinity=self.affinity,
             models=self.router_models,
         )
 
@@ -151,5 +155,10 @@ class ConfiguredConverse(ChatBedrockConverse):
     @property
     @override
     def lc_attributes(self) -> dict[str, Any]:
-        policy = self.prompt_cache
-        return {"prompt_cache": policy if isinstance(policy, bool) else asdict(policy)}
+        policies: dict[str, Any] = {"prompt_cache": self.prompt_cache}
+        if self.affinity != "router":  # the key of LangChain's cache of answers stays what it was
+            policies["affinity"] = self.affinity
+        return {
+            name: policy if isinstance(policy, bool | str) else asdict(policy)
+            for name, policy in policies.items()
+        }

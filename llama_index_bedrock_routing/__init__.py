@@ -4,7 +4,7 @@ Importing this package lets it see which nodes LlamaIndex's retrievers return, s
 cached without a change; their texts stay in this process.
 """
 
-from bedrock_routing import CachePolicy, MissingExtraError
+from bedrock_routing import AffinityPolicy, CachePolicy, MissingExtraError
 
 try:
     import llama_index.core as _  # noqa: F401
@@ -17,6 +17,7 @@ from llama_index_bedrock_routing.retriever import CachedDocumentsRetriever, Stab
 from llama_index_bedrock_routing.synthesizer import CachedDocumentsSynthesizer
 
 __all__ = [
+    "AffinityPolicy",
     "BedrockRouter",
     "BedrockRoutingHandler",
     "CachePolicy",

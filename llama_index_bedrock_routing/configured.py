@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 from typing_extensions import override
 
 from bedrock_routing import (
+    AffinityPolicy,
     CachePolicy,
     Catalog,
     Common,
@@ -55,6 +56,8 @@ class ConfiguredRouter(FunctionCallingLLM):
     """`None` leaves it to the model."""
     cache: CachePolicy | bool = True
     """Where cache points are placed; `False`: nowhere."""
+    affinity: AffinityPolicy | Literal["router", "sticky", "cost"] = "router"
+    """Whether a model that holds the beginning of a prompt is asked in a router's place."""
     router_models: list[str] | None = None
     """The models behind the router, for callers who may not ask `bedrock:GetPromptRouter`."""
     max_concurrency: int = Field(default=256, ge=1)
@@ -120,6 +123,7 @@ class ConfiguredRouter(FunctionCallingLLM):
             model=self.model,
             control=None if self.client is not None else settings.maker("bedrock"),
             cache=self.cache,
+            affinity=self.affinity,
             models=self.router_models,
         )
 

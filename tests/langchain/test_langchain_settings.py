@@ -15,7 +15,7 @@ from langchain_core.load import dumps, loads
 from langchain_support import LITE
 
 from bedrock_local import LocalBedrock
-from bedrock_routing import CachePolicy
+from bedrock_routing import AffinityPolicy, CachePolicy
 from langchain_bedrock_routing import ChatBedrockRouter
 
 Make = Callable[..., ChatBedrockRouter]
@@ -145,6 +145,7 @@ def test_serialisation() -> None:
     llm = ChatBedrockRouter(
         model=ARN,
         cache=CachePolicy(ttl="1h", tools=False),
+        affinity=AffinityPolicy(kind="cost", asking=0.2, quality={LITE: 1.0}),
         router_models=[LITE],
         temperature=0.3,
         aws_secret_access_key="very-secret",
@@ -162,6 +163,7 @@ def test_serialisation() -> None:
     assert isinstance(loaded, ChatBedrockRouter)
     assert loaded.model == llm.model
     assert loaded.prompt_cache == llm.prompt_cache
+    assert loaded.affinity == llm.affinity
     assert (loaded.router_models, loaded.temperature) == ([LITE], 0.3)
 
 

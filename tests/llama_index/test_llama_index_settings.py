@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from bedrock_local import LocalBedrock
 from bedrock_routing import ConfigurationError, RoutedClient, RouterNotFoundError
-from llama_index_bedrock_routing import BedrockRouter, CachePolicy
+from llama_index_bedrock_routing import AffinityPolicy, BedrockRouter, CachePolicy
 
 Make = Callable[..., BedrockRouter]
 HELLO = [ChatMessage(role="user", content="Hello")]
@@ -46,7 +46,10 @@ def test_copies_work(
 ) -> None:
     """A copy, also of one in use, keeps Region, router, policy and settings, and answers."""
     policy = CachePolicy(ttl="1h", tools=False)
-    llm = make_llm(cache=policy, router_models=NOVA, temperature=0.2, region_name="eu-west-1")
+    affinity = AffinityPolicy(kind="cost", asking=0.2, quality={LITE: 1.0})
+    llm = make_llm(
+        cache=policy, affinity=affinity, router_models=NOVA, temperature=0.2, region_name="eu-west-1"
+    )
     if used:
         llm.chat(HELLO)
     with caplog.at_level(logging.WARNING):
@@ -54,7 +57,7 @@ def test_copies_work(
     assert caplog.records == []
     kept = ("model", "cache", "router_models", "temperature", "region_name", "endpoint_url")
     assert [getattr(twin, name) for name in kept] == [getattr(llm, name) for name in kept]
-    assert twin.cache == policy
+    assert (twin.cache, twin.affinity) == (policy, affinity)
     assert twin.chat(HELLO).message.content == "This is a fixed answer."
     assert "eu-west-1" in bedrock.requests[-1].headers["authorization"]
 
