@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -14,7 +14,14 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import override
 
 from bedrock_routing import SeenOrder, remember_documents
-from langchain_bedrock_routing.ordering import key_of, ranked, size_of, without_duplicates, without_rank
+from langchain_bedrock_routing.ordering import (
+    VOLATILE,
+    key_of,
+    ranked,
+    size_of,
+    without_duplicates,
+    without_rank,
+)
 
 __all__ = ["CachedDocumentsRetriever"]
 
@@ -25,8 +32,8 @@ class CachedDocumentsRetriever(BaseRetriever):
     The answer begins as an earlier one did, as far as its documents allow: with those that a prompt cache is
     likely to hold in this order. Documents asked for most often lately follow, new ones come last. So the
     same documents always make the same text, and other sets share their beginning. Where the inner retriever
-    placed a document stands in `metadata["bedrock_routing_rank"]` (1 is the best) and is left out
-    when a document is printed, because it changes from question to question.
+    placed a document stands in `metadata["bedrock_routing_rank"]` (1 is the best). When a document is
+    printed, its rank and its scores are left out, because they change from question to question.
 
         retriever = CachedDocumentsRetriever(retriever=vector_store.as_retriever(), k=4)
     """
@@ -37,7 +44,11 @@ class CachedDocumentsRetriever(BaseRetriever):
     """The inner retriever, or any runnable that turns a question into documents."""
 
     k: int | None = Field(default=None, ge=1)
-    """How many documents to return at most; passed on to an inner retriever that takes it."""
+    """How many documents to return at most; passed on to an inner retriever that takes it.
+
+    Not to one that holds another retriever and takes anything, as a `ContextualCompressionRetriever`: it
+    would choose among `k` documents instead of the best `k` among many.
+    """
 
     order: Literal["shared", "stable", "preserve"] = "shared"
     """`stable` keeps the order of first sight; `preserve` keeps the inner retriever's order, best first."""
@@ -50,6 +61,9 @@ class CachedDocumentsRetriever(BaseRetriever):
 
     remembered: int = Field(default=4096, ge=1)
     """Of how many different documents the order is remembered; the longest unused give way."""
+
+    volatile: tuple[str, ...] = VOLATILE
+    """Metadata keys that are left out when a document is printed, besides the rank: scores by default."""
 
     sticky: bool = False
     """Whether documents of earlier questions stay in, first, although this question did not find them.
@@ -89,10 +103,14 @@ class CachedDocumentsRetriever(BaseRetriever):
             return {}
         parameters = inspect.signature(self.retriever._get_relevant_documents).parameters
         takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-        return {"k": k} if takes_any or "k" in parameters else {}
+        return {"k": k} if "k" in parameters or (takes_any and not self._holds_another()) else {}
+
+    def _holds_another(self) -> bool:
+        """Tell whether the inner retriever asks another one, to which it would hand on what it is given."""
+        return any(isinstance(value, Runnable) for _, value in cast("BaseRetriever", self.retriever))
 
     def _arrange(self, documents: list[Document], k: int | None) -> list[Document]:
-        best = without_duplicates(ranked(documents))[:k]
+        best = without_duplicates(ranked(documents, self.volatile))[:k]
         arranged = self._stick(best) if self.sticky else self._in_order(best, first=self.preserve_top_k)
         remember_documents(each.page_content for each in arranged)
         return arranged
@@ -103,7 +121,7 @@ class CachedDocumentsRetriever(BaseRetriever):
     def _stick(self, found: list[Document]) -> list[Document]:
         """Return the documents kept so far, with their new rank where they were found again, and new ones."""
         today = {key_of(each): each for each in found}
-        kept = [today.pop(key_of(each), None) or without_rank(each) for each in self._kept]
+        kept = [today.pop(key_of(each), None) or without_rank(each, self.volatile) for each in self._kept]
         together = [*kept, *today.values()]
         anew = len(together) > self.keep
         arranged = self._in_order(
