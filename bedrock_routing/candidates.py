@@ -105,15 +105,18 @@ Documents = tuple[Found, ...]
 
 
 def searchable(blocks: Sequence[Block]) -> tuple[int, ...]:
-    """Return the blocks in which this turn's documents can stand: system and what follows the last answer.
+    """Return the blocks where templates put documents: system, the first turn, what follows the last answer.
 
-    Texts of earlier turns are not searched: they were cut, if at all, when they were new.
+    In the first turn they are new with every conversation, and it may begin with turns that were never asked.
+    Texts of other turns are not searched: they were cut, if at all, when they were new.
     """
     answered = max((block.message or 0 for block in blocks if block.role == "assistant"), default=-1)
+    first = next((block.message for block in blocks if block.role == "user"), None)
     return tuple(
         index
         for index, block in enumerate(blocks)
-        if block.section == "system" or (block.role == "user" and (block.message or 0) > answered)
+        if block.section == "system"
+        or (block.role == "user" and (block.message == first or (block.message or 0) > answered))
     )
 
 

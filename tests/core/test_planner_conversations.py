@@ -114,6 +114,20 @@ def test_documents_in_the_system_prompt_stay_cached_for_a_whole_conversation(rul
 
 
 @every_family
+def test_documents_in_a_first_turn_that_others_follow(rules: CacheRules) -> None:
+    """Documents that a template puts before turns which were never asked are read by other conversations."""
+    mind = engine()
+    found: list[list[list[Any]]] = []
+    for question, answer in (("When is it due?", "On the first."), ("Is heating included?", "It is.")):
+        asked = message("user", f"Use this:\n{RENT}\n\n{HEAT}\n\n{question}")
+        params: Params = {"messages": [asked, message("assistant", answer), message("user", "And the cat?")]}
+        found.append(prefixes(call(mind, params, rules, 10.0 * len(found)).params))
+    first, second = found
+    shared = [prefix for prefix in first if prefix in second]
+    assert "".join(block["text"] for _, block in shared[-1]).endswith(HEAT)
+
+
+@every_family
 def test_documents_that_come_later_leave_the_cached_start_alone(rules: CacheRules) -> None:
     """When a later question brings a document, those in the system prompt stay cut where they were."""
     mind = engine()
