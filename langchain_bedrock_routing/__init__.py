@@ -13,6 +13,7 @@ except ImportError as error:
 
 from langchain_bedrock_routing.callbacks import BedrockRoutingCallbackHandler, routing_usage, watch_retrievers
 from langchain_bedrock_routing.chat_model import ChatBedrockRouter
+from langchain_bedrock_routing.formatting import DocumentsMessage, documents_as_blocks
 from langchain_bedrock_routing.retriever import CachedDocumentsRetriever
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "CachePolicy",
     "CachedDocumentsRetriever",
     "ChatBedrockRouter",
+    "DocumentsMessage",
+    "documents_as_blocks",
     "routing_usage",
 ]
 
