@@ -18,6 +18,7 @@ from bedrock_routing.catalog import Ttl
 from bedrock_routing.documents import Span
 from bedrock_routing.policy import CachePolicy
 from bedrock_routing.request import Block, member
+from bedrock_routing.rules import is_moved
 
 __all__ = [
     "CHANCE",
@@ -293,13 +294,15 @@ def _turns(
 def _anchors(blocks: Sequence[Block], may_follow: Callable[[Block], bool]) -> list[int]:
     """Return, for each message of the user, the last block up to its end after which a point may go.
 
-    Where none may follow a tool result that is the model's own words before the call.
+    Where none may follow a tool result that is the model's own words before the call. Nor does one go before
+    a document that would be moved to the front of its message: it would make another prompt of it.
     """
     anchors: dict[int, None] = {}
     messages = _of(blocks, "messages")
+    moved = {blocks[index].message: index for index in messages if is_moved(blocks[index])}
     last: int | None = None
     for index, after in zip(messages, [*messages[1:], None], strict=bool(messages)):
-        if may_follow(blocks[index]):
+        if may_follow(blocks[index]) and index > moved.get(blocks[index].message, -1):
             last = index
         ends = after is None or blocks[after].message != blocks[index].message
         if ends and blocks[index].role == "user" and last is not None:

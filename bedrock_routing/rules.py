@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from bedrock_routing.catalog import CacheRules, Section
 from bedrock_routing.request import Block, member, most_tokens
 
-__all__ = ["ALL_SECTIONS", "Refusal", "read_refusal", "why_not_after"]
+__all__ = ["ALL_SECTIONS", "Refusal", "is_moved", "read_refusal", "why_not_after"]
 
 ALL_SECTIONS: tuple[Section, ...] = ("tools", "system", "messages")
 _NOTHING_AFTER = {
@@ -37,13 +37,23 @@ def why_not_after(block: Block, rules: CacheRules, *, tokens: int) -> str | None
         return why
     if block.kind == "text" and not str(block.value).strip():
         return "not after an empty text"
-    if block.kind == "document" and not _cacheable_document(block):
+    if is_moved(block):
         return "not right after a document that is neither a PDF nor cited"
     if rules.after_text_only and block.kind != "text":
         return f"these models take a cache point only after text, not after {block.kind}"
     if most_tokens(tokens) < rules.min_tokens:
         return f"about {tokens} tokens, below the minimum of {rules.min_tokens}"
     return None
+
+
+def is_moved(block: Block) -> bool:
+    """Tell whether Claude is shown this block at the front of its message, unless a point stands before it.
+
+    Documents that are neither PDFs nor cited are turned into text, and moved
+    (https://github.com/strands-agents/harness-sdk/issues/1966, read 2026-11-23). So a point between the
+    question and such a document makes another prompt of it.
+    """
+    return block.kind == "document" and not _cacheable_document(block)
 
 
 def _cacheable_document(block: Block) -> bool:

@@ -127,6 +127,25 @@ def test_documents_in_a_first_turn_that_others_follow(rules: CacheRules) -> None
     assert "".join(block["text"] for _, block in shared[-1]).endswith(HEAT)
 
 
+@pytest.mark.parametrize("cited", [True, False])
+def test_no_point_before_a_document_that_would_be_moved(cited: bool) -> None:
+    """A point between question and text file would keep the file from moving: none ever goes there."""
+    mind, rules = engine(), RULES["anthropic.claude-sonnet-5"]
+    document = {
+        "format": "txt",
+        "name": "notes",
+        "source": {"text": HEAT},
+        "citations": {"enabled": cited},
+    }
+    asked = {"role": "user", "content": [{"text": LEAD}, {"document": document}]}
+    params: Params = {"messages": [asked]}
+    for number in range(4):
+        first, *_ = call(mind, params, rules, now=number * 10.0).params["messages"]
+        assert first["content"][:2] == asked["content"]
+        params = continued(params, f"And what about number {number}?")
+    assert ({"cachePoint": {"type": "default"}} in first["content"]) == cited
+
+
 @every_family
 def test_documents_that_come_later_leave_the_cached_start_alone(rules: CacheRules) -> None:
     """When a later question brings a document, those in the system prompt stay cut where they were."""
