@@ -286,3 +286,22 @@ def test_points_by_hand(make_llm: Make, bedrock: LocalBedrock) -> None:
     assert "neither a PDF nor cited" in behind
     assert "nothing before it" in before
     assert [each.error for each in calls(bedrock) if each.error] == []
+
+
+@each_model
+async def test_a_v1_conversation(make_llm: Make, bedrock: LocalBedrock, model: str) -> None:
+    """Answers in the v1 form, whole, streamed and awaited, are gone on with and read from the cache."""
+    llm = make_llm(model, output_version="v1")
+    history: list[BaseMessage] = [SystemMessage(f"Answer briefly. {LONG}"), HumanMessage("What is it?")]
+    answer = llm.invoke(history)
+    assert isinstance(answer.content, list)
+    history = [*history, answer, HumanMessage("Is it so?")]
+    first, *rest = llm.stream(history)
+    history = [*history, sum(rest, first), HumanMessage("And then?")]
+    history = [*history, await llm.ainvoke(history), HumanMessage("So?")]
+    await llm.ainvoke(history)
+    sent = calls(bedrock)
+    assert [each.operation for each in sent] == ["Converse", "ConverseStream", "Converse", "Converse"]
+    said = [block for each in sent[-1].body["messages"] for block in each["content"] if block != POINT]
+    assert [next(iter(block)) for block in said] == ["text"] * 7
+    assert [(each.usage or {})["cacheReadInputTokens"] > 1_000 for each in sent] == [False, True, True, True]
