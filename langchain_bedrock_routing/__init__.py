@@ -4,6 +4,8 @@ Importing this package lets it see which documents LangChain's retrievers return
 cached without a change; their texts stay in this process.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from bedrock_routing import AffinityPolicy, CachePolicy, MissingExtraError
 
 try:
@@ -16,6 +18,10 @@ from langchain_bedrock_routing.chat_model import ChatBedrockRouter
 from langchain_bedrock_routing.formatting import DocumentsMessage, documents_as_blocks
 from langchain_bedrock_routing.retriever import CachedDocumentsRetriever
 
+if TYPE_CHECKING:
+    from langchain_bedrock_routing.middleware import BedrockRoutingMiddleware as BedrockRoutingMiddleware
+
+# BedrockRoutingMiddleware is public, too, but not listed: `import *` would then need langchain.
 __all__ = [
     "AffinityPolicy",
     "BedrockRoutingCallbackHandler",
@@ -28,3 +34,16 @@ __all__ = [
 ]
 
 watch_retrievers()
+
+
+def __getattr__(name: str) -> Any:
+    """Import the middleware when it is asked for: it alone needs the package langchain."""
+    if name != "BedrockRoutingMiddleware":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import langchain.agents.middleware  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise MissingExtraError(name, "agents") from error
+    from langchain_bedrock_routing.middleware import BedrockRoutingMiddleware  # noqa: PLC0415
+
+    return BedrockRoutingMiddleware

@@ -24,6 +24,8 @@ class Call:
         self._client = client
         self._stream: Any = None
         self._interrupted = False
+        self.skipped: list[dict[str, str]] = []
+        """What of the call's settings was not followed, as the receipt lists it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -51,10 +53,16 @@ def copied(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     return own
 
 
-def name_model(message: BaseMessage, behind: Behind) -> None:
-    """Set `model_name` to the model that answered; where that is not known, to what was asked."""
+def name_model(message: BaseMessage, behind: Behind, call: Any = None) -> None:
+    """Set `model_name` to the model that answered; where that is not known, to what was asked.
+
+    What a `call` did not follow joins the receipt's list of what was skipped.
+    """
     metadata = message.response_metadata
     receipt = cast("dict[str, Any]", metadata.get(RECEIPT) or {})
+    if receipt and isinstance(call, Call) and call.skipped:
+        cache = receipt["cache"]
+        metadata[RECEIPT] = {**receipt, "cache": {**cache, "skipped": [*cache["skipped"], *call.skipped]}}
     only = behind.model_ids[0] if len(behind.model_ids) == 1 else None
     metadata["model_name"] = only or receipt.get("model") or receipt.get("router_arn") or behind.asked
 

@@ -39,6 +39,7 @@ from langchain_bedrock_routing.configured import ConfiguredConverse
 __all__ = ["ChatBedrockRouter"]
 
 _NAMES_OF_MODEL = ("model", "router", "model_id", "modelId")
+_OWN_POINTS = "cache_control: points are placed by prompt_cache; CachePolicy(ttl=...) sets their lifetime"
 
 
 class ChatBedrockRouter(ConfiguredConverse):
@@ -177,7 +178,7 @@ class ChatBedrockRouter(ConfiguredConverse):
         """Make the call of a copy that `_for_call` made for it."""
         result = ChatBedrockConverse._generate(self, copied(messages), stop, run_manager, **arguments)
         for generation in result.generations:
-            name_model(cast("ChatGeneration", generation).message, self._behind())
+            name_model(cast("ChatGeneration", generation).message, self._behind(), self.client)
         return result
 
     def _chunks(
@@ -197,7 +198,7 @@ class ChatBedrockRouter(ConfiguredConverse):
         with contextlib.closing(cast("Generator[ChatGenerationChunk]", chunks)):
             for chunk in chunks:
                 if RECEIPT in chunk.message.response_metadata:
-                    name_model(chunk.message, asked._behind())
+                    name_model(chunk.message, asked._behind(), call)
                 yield chunk
 
     def _cannot_stream_tools(self) -> bool:
@@ -217,6 +218,8 @@ class ChatBedrockRouter(ConfiguredConverse):
         """Leave cache points to the client, which knows the models; where it places none, place them."""
         if self.prompt_cache is False:
             super()._apply_cache_points(cache_control, system, bedrock_messages, params)
+        elif cache_control and isinstance(self.client, Call):
+            self.client.skipped.append({"path": "*", "reason": _OWN_POINTS})
 
     # Tools
 
