@@ -1,8 +1,8 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from langchain_support import NOVA
+from langchain_support import NOVA, ToolRounds
 
 from bedrock_local import FixedAnswer, LocalBedrock
 from bedrock_routing.documents import process_memory
@@ -46,3 +46,18 @@ def make_llm(bedrock: LocalBedrock) -> Callable[..., ChatBedrockRouter]:
         )
 
     return make
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., LocalBedrock]]:
+    """Return a function that starts a local Bedrock whose answers call tools, for the length of the test."""
+    running: list[LocalBedrock] = []
+
+    def start(*widths: int, say: str = "", tools: Sequence[str] = ("look",), **settings: Any) -> LocalBedrock:
+        answers = ToolRounds(*widths, say=say, tools=tools)
+        running.append(LocalBedrock(answers=answers, **settings).start())
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.stop()

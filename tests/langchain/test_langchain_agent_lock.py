@@ -1,0 +1,199 @@
+"""The model between a tool call and its result: the one that made the call, not the router's next choice."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_support import LITE, PRO, converses
+
+from bedrock_local import Fault, LocalBedrock
+
+pytest.importorskip("langchain.agents")
+
+from agent_support import CLAUDE, FIRST, HAIKU, PAIR, SECOND, SYSTEM, Serve, agent_of, look, model_of, talk
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelFallbackMiddleware, ModelRequest
+
+from langchain_bedrock_routing import BedrockRoutingMiddleware
+
+
+def models_asked(bedrock: LocalBedrock) -> list[str]:
+    """Return who was asked, call by call."""
+    asked = [each for each in bedrock.requests if each.operation.startswith("Converse")]
+    return ["router" if "prompt-router" in each.model_id else each.model_id.split("/")[-1] for each in asked]
+
+
+def test_the_model_that_called_a_tool_gets_its_result(serve: Serve) -> None:
+    """A router that would change its mind is asked for each question, and not for a tool's result."""
+    bedrock = serve(1, 2, routing="alternate")
+    messages, receipts = talk(agent_of(model_of(bedrock, bedrock.create_router("pair", PAIR))), FIRST, SECOND)
+    assert models_asked(bedrock) == ["router", CLAUDE, CLAUDE, "router", HAIKU, HAIKU]
+    assert [each.router_arn is None for each in receipts] == [False, True, True, False, True, True]
+    told = [
+        each.response_metadata["bedrock_routing"].get("decided_by")
+        for each in messages
+        if isinstance(each, AIMessage)
+    ]
+    assert [bool(each) for each in told] == [False, True, True, False, True, True]
+    assert "lock_tool_calls" in told[1]
+
+
+def test_the_lock_keeps_the_cache(serve: Serve) -> None:
+    """Under a router that takes turns, a loop with the lock reads the cache, and one without it less."""
+    fresh: list[int] = []
+    for locks in (True, False):
+        bedrock = serve(1, 30, 2, routing="alternate")
+        arn = bedrock.create_router("pair", PAIR)
+        agent = agent_of(model_of(bedrock, arn), middleware=BedrockRoutingMiddleware(lock_tool_calls=locks))
+        _, receipts = talk(agent, FIRST)
+        assert set(models_asked(bedrock)) == ({"router", CLAUDE} if locks else {"router"})
+        fresh.append(sum(each.usage.fresh + each.usage.write for each in receipts if each.usage))
+    assert fresh[0] < 0.6 * fresh[1]
+
+
+def test_direct_calls_send_what_the_router_would_get(serve: Serve) -> None:
+    """Tools, system prompt and earlier turns have the same bytes, whoever is asked."""
+    bedrock = serve(1, 1)
+    talk(agent_of(model_of(bedrock, "amazon.nova:1", temperature=0.1, max_tokens=99)), FIRST)
+    first, *others = converses(bedrock)
+    for body in others:
+        assert body["toolConfig"] == first["toolConfig"]
+        assert body["system"] == first["system"]
+        assert body["inferenceConfig"] == first["inferenceConfig"]
+        assert body["messages"][0] == first["messages"][0]
+        assert set(body) == set(first)
+
+
+def test_a_model_that_may_not_be_asked_is_left_to_the_router(serve: Serve) -> None:
+    """Where only the router may be asked, it is, and the forbidden model is not tried again."""
+    bedrock = serve(1, 1, 1, routing=[CLAUDE])
+    arn = bedrock.create_router("pair", PAIR)
+    looked: list[str] = []
+
+    @tool("look")
+    def look_and_deny(query: str) -> str:
+        """Look at a page, while the rights are taken away."""
+        if not looked:
+            bedrock.fail(Fault.denied("InvokeModel", CLAUDE), operation="Converse")
+        looked.append(query)
+        return f"{query}: nothing"
+
+    messages, receipts = talk(agent_of(model_of(bedrock, arn), [look_and_deny]), FIRST)
+    assert models_asked(bedrock) == ["router", CLAUDE, "router", "router", "router"]
+    assert [each.router_arn for each in receipts] == [arn] * 4
+    assert messages[-1].text.startswith("The pages say")
+
+
+async def test_a_denied_model_is_left_to_the_router_in_async(serve: Serve) -> None:
+    """Asked with ainvoke, an agent falls back to the router as it does with invoke."""
+    bedrock = serve(1)
+
+    @tool("look")
+    async def look_and_deny(query: str) -> str:
+        """Look at a page, while the rights are taken away."""
+        bedrock.fail(Fault.denied("InvokeModel", LITE), operation="Converse")
+        return f"{query}: nothing"
+
+    agent = agent_of(model_of(bedrock, "amazon.nova:1"), [look_and_deny])
+    done = await agent.ainvoke({"messages": [HumanMessage(FIRST)]})
+    assert [each == "router" for each in models_asked(bedrock)] == [True, False, True]
+    assert done["messages"][-1].text.startswith("The pages say")
+
+
+def test_other_errors_are_not_swallowed(serve: Serve) -> None:
+    """A direct call that fails for another reason fails, and the router is not asked in its place."""
+    bedrock = serve(1)
+
+    @tool("look")
+    def look_and_break(query: str) -> str:
+        """Look at a page, and break the service."""
+        bedrock.fail(Fault.error("ThrottlingException", "Too many."), operation="Converse")
+        return f"{query}: nothing"
+
+    with pytest.raises(ClientError, match="Too many"):
+        talk(agent_of(model_of(bedrock, "amazon.nova:1"), [look_and_break]), FIRST)
+    assert [each == "router" for each in models_asked(bedrock)] == [True, False]
+
+
+def test_an_unknown_router_is_locked_by_its_receipts(serve: Serve) -> None:
+    """Where the models behind a router may not be looked up, the receipts in the history are enough."""
+    bedrock = serve(1, 1, routing="alternate")
+    arn = bedrock.create_router("pair", PAIR)
+    for operation in ("GetPromptRouter", "ListPromptRouters"):
+        bedrock.fail(Fault.denied(operation, arn), times=50, operation=operation)
+    talk(agent_of(model_of(bedrock, arn)), FIRST)
+    assert models_asked(bedrock) == ["router", CLAUDE, CLAUDE]
+
+
+def history(invoked: str | None, **metadata: Any) -> list[BaseMessage]:
+    """Return a conversation that ends in a tool's result, with such a receipt."""
+    receipt = {"router_arn": None, "invoked_model_id": invoked, **metadata}
+    call = {"name": "look", "args": {"query": "1"}, "id": "1", "type": "tool_call"}
+    asked = AIMessage("", tool_calls=[call], response_metadata={"bedrock_routing": receipt})
+    return [HumanMessage(FIRST), asked, ToolMessage("Page 1", tool_call_id="1")]
+
+
+@pytest.mark.parametrize(
+    ("messages", "asked"),
+    [
+        (history(f"us.{PRO}"), f"us.{PRO}"),
+        ([*history(f"us.{PRO}"), HumanMessage(SECOND)], "router"),
+        (history(CLAUDE), "router"),
+        (history("no model at all: /"), "router"),
+        (history(None), "router"),
+        ([*history(f"us.{PRO}")[:2], ToolMessage("Page 2", tool_call_id="2")], "router"),
+        ([*history(f"us.{PRO}")[:1], AIMessage("Hm."), HumanMessage(SECOND)], "router"),
+    ],
+    ids=["one of its own", "a new question", "another's", "nonsense", "unknown", "other call", "no call"],
+)
+def test_only_a_model_of_this_router_is_kept(serve: Serve, messages: list[BaseMessage], asked: str) -> None:
+    """The router is asked unless the last message answers a tool call of one of its own models."""
+    bedrock = serve()
+    request = ModelRequest(model=model_of(bedrock, "amazon.nova:1"), messages=messages, tools=[look])
+    seen: list[str] = []
+
+    def handler(request: ModelRequest) -> Any:
+        seen.append(request.model.model_id)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        BedrockRoutingMiddleware().wrap_model_call(request, handler)
+    assert seen == ["amazon.nova:1" if asked == "router" else asked]
+
+
+def test_a_plain_model_is_asked_as_it_is(serve: Serve) -> None:
+    """Without a router there is nothing to lock: receipts carry no decision."""
+    messages, _ = talk(agent_of(model_of(serve(1), CLAUDE)), FIRST)
+    receipts = [each.response_metadata["bedrock_routing"] for each in messages if isinstance(each, AIMessage)]
+    assert [each.get("decided_by") for each in receipts] == [None, None]
+
+
+def test_a_fallback_model_gets_nothing_of_ours(serve: Serve) -> None:
+    """A model that another middleware falls back to is asked as it was made, in spite of the lock."""
+    bedrock = serve(1)
+    fallback = FakeMessagesListChatModel(responses=[AIMessage("Somebody else.")])
+
+    @tool("look")
+    def look_and_break(query: str) -> str:
+        """Look at a page, and break the service."""
+        bedrock.fail(Fault.error("ThrottlingException", "Too many."), operation="Converse")
+        return f"{query}: nothing"
+
+    class Fallback(ModelFallbackMiddleware):
+        """Fall back, binding no tools: the stand-in has none."""
+
+        def wrap_model_call(self, request: ModelRequest, handler: Any) -> Any:
+            """Ask the fallback where the model fails."""
+            try:
+                return handler(request)
+            except ClientError:
+                return handler(request.override(model=fallback, tools=[]))
+
+    settings = {"system_prompt": SYSTEM, "middleware": [BedrockRoutingMiddleware(), Fallback(fallback)]}
+    agent = create_agent(model_of(bedrock, "amazon.nova:1"), [look_and_break], **settings)
+    messages, _ = talk(agent, FIRST)
+    assert messages[-1].text == "Somebody else."
+    assert messages[-1].response_metadata == {}
