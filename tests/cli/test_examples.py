@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
     [
         ("retrieval_chain.py", "Amazon Polly turns text into speech."),
         ("plain_boto3.py", "tokens read from the cache"),
+        ("agent.py", "Amazon Polly turns text into speech."),
     ],
 )
 def test_an_example_runs_as_it_stands(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
