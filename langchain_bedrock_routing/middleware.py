@@ -24,7 +24,9 @@ from langchain_bedrock_routing.stable_tools import StableTools, ToolOrder
 
 __all__ = ["BedrockRoutingMiddleware"]
 
-_DECIDED_BY = "lock_tool_calls: a tool call of this model waits"
+_DECIDED_BY = (
+    "tool lock: a tool call of this model waits for its result; what the router would choose is not known"
+)
 
 
 class BedrockRoutingMiddleware(AgentMiddleware[Any, Any, Any]):
