@@ -79,6 +79,17 @@ def test_direct_calls_send_what_the_router_would_get(serve: Serve, model: str) -
         assert set(body) == set(first)
 
 
+def test_reasoning_effort_is_the_same_for_both(serve: Serve) -> None:
+    """What follows from reasoning_effort goes to the model as it went to the router."""
+    bedrock = serve(1)
+    bedrock.create_router("thinkers", ["anthropic.claude-sonnet-4-6", "anthropic.claude-opus-4-6-v1"])
+    talk(agent_of(model_of(bedrock, "thinkers", reasoning_effort="low")), FIRST)
+    fields = [each["additionalModelRequestFields"] for each in converses(bedrock)]
+    assert models_asked(bedrock)[1].endswith("claude-sonnet-4-6")
+    assert fields[0] == fields[1]
+    assert fields[0]["output_config"] == {"effort": "low"}
+
+
 def test_a_model_that_may_not_be_asked_is_left_to_the_router(serve: Serve) -> None:
     """Where only the router may be asked, it is, and the forbidden model is not tried again."""
     bedrock = serve(1, 1, 1, routing=[CLAUDE])
