@@ -5,7 +5,7 @@ Pure: what is warm or seen is asked of functions that the caller hands in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bedrock_routing.candidates import CHANCE, Candidate, Cuts, gaps_of
@@ -83,7 +83,7 @@ def measure(
     longest: Ttl = "1h"
     for index, offset, tokens, digest in prefixes(blocks, digester, cuts):
         candidate = wanted.get((index, offset))
-        if candidate is None:
+        if candidate is None or (candidate.only_warm and not _is_warm(digest, known)):
             continue
         if why := why_not_after(blocks[index], rules, tokens=tokens):
             skipped.append(Skipped(path=blocks[index].path, reason=why))
@@ -114,7 +114,25 @@ def measure(
                 ttl=ttl,
             )
         )
-    return boundaries, skipped, digest
+    return _without_idle(boundaries, wanted), skipped, digest
+
+
+def _is_warm(digest: bytes, known: Known) -> bool:
+    return any(any(known.warm(digest, ttl)) for ttl in known.lifetimes)
+
+
+def _without_idle(
+    boundaries: Sequence[Boundary], wanted: Mapping[tuple[int, int | None], Candidate]
+) -> list[Boundary]:
+    """Leave out the ends of old turns that no model reads from: each reads the newest one that it has."""
+    left: list[Boundary] = []
+    read: set[int] = set()
+    for each in reversed(boundaries):
+        holding = {number for number, warm in enumerate(each.warm) if warm}
+        if not wanted[each.block, each.offset].only_warm or holding - read:
+            left.append(each)
+            read |= holding
+    return left[::-1]
 
 
 def _lifetime(
@@ -143,7 +161,7 @@ def _lifetime(
 def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], Candidate]:
     """Keep one candidate per place: the most likely one, or the caller's own point with its chance."""
     wanted: dict[tuple[int, int | None], Candidate] = {}
-    for each in sorted(candidates, key=lambda each: (each.by_hand, each.chance)):
+    for each in sorted(candidates, key=lambda each: (each.by_hand, not each.only_warm, each.chance)):
         held = wanted.get((each.block, each.offset))
         wanted[each.block, each.offset] = replace(each, chance=held.chance) if each.by_hand and held else each
     return wanted

@@ -77,6 +77,8 @@ Cuts = Mapping[int, tuple[int, ...]]
 _LEAST_LEAD = 2_000
 """Characters of text before the first document that are worth a boundary of their own."""
 _EARLIER_TURNS = 2
+_OLD_TURNS = 32
+"""How many turns before those are looked at for what a model still has."""
 _DOCUMENT_KINDS = frozenset({"document", "searchResult"})
 
 
@@ -92,6 +94,8 @@ class Candidate:
     by_hand: bool = False
     ttl: Ttl | None = None
     """`None`: as the policy and the gaps between calls ask for."""
+    only_warm: bool = False
+    """Whether the place counts only where a model still has the prefix."""
 
 
 class Found(NamedTuple):
@@ -284,7 +288,9 @@ def _turns(
     open_turn = blocks[-1].role == "user"
     earlier = anchors[:-1] if open_turn else anchors
     found = [
-        Candidate(block=each, kind="history", chance=CHANCE["history"]) for each in earlier[-_EARLIER_TURNS:]
+        Candidate(block=each, kind="history", chance=CHANCE["history"], only_warm=age > _EARLIER_TURNS)
+        for age, each in zip(range(len(earlier), 0, -1), earlier, strict=True)
+        if age <= _EARLIER_TURNS + _OLD_TURNS
     ]
     if open_turn:
         found.append(Candidate(block=anchors[-1], kind="tail", chance=chance[kind]))
