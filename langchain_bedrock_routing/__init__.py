@@ -13,8 +13,10 @@ try:
 except ImportError as error:
     raise MissingExtraError("langchain_bedrock_routing", "langchain") from error
 
+from langchain_bedrock_routing.cache_points import without_cache_points
 from langchain_bedrock_routing.callbacks import BedrockRoutingCallbackHandler, routing_usage, watch_retrievers
 from langchain_bedrock_routing.chat_model import ChatBedrockRouter
+from langchain_bedrock_routing.errors import BedrockModelError, is_retryable
 from langchain_bedrock_routing.formatting import DocumentsMessage, documents_as_blocks
 from langchain_bedrock_routing.retriever import CachedDocumentsRetriever
 
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 # BedrockRoutingMiddleware is public, too, but not listed: `import *` would then need langchain.
 __all__ = [
     "AffinityPolicy",
+    "BedrockModelError",
     "BedrockRoutingCallbackHandler",
     "CachePolicy",
     "CachedDocumentsRetriever",
     "ChatBedrockRouter",
     "DocumentsMessage",
     "documents_as_blocks",
+    "is_retryable",
     "routing_usage",
+    "without_cache_points",
 ]
 
 watch_retrievers()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -26,9 +26,22 @@ class Call:
         self._interrupted = False
         self.skipped: list[dict[str, str]] = []
         """What of the call's settings was not followed, as the receipt lists it."""
+        self.begun = False
+        """Whether a part of the answer was handed out."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    @property
+    def receipt(self) -> Mapping[str, Any] | None:
+        """Return the receipt of a stream that has ended, however it did."""
+        receipt = getattr(self._stream, "receipt", None)
+        return receipt and receipt.to_dict()
+
+    def hands_out(self, chunk: ChatGenerationChunk) -> None:
+        """Note that a chunk goes out; one without content gives nothing away."""
+        message = cast("AIMessageChunk", chunk.message)
+        self.begun = self.begun or bool(message.content or message.tool_call_chunks)
 
     def converse_stream(self, **request: Any) -> Any:
         """Open the stream, unless its reader has already left: then end it at once."""

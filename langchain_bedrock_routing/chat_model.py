@@ -35,6 +35,7 @@ from bedrock_routing import ConfigurationError, threads
 from langchain_bedrock_routing.behind import Behind, common_profile, look_behind, read_model, tool_choices
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
 from langchain_bedrock_routing.configured import ConfiguredConverse
+from langchain_bedrock_routing.errors import handed_out, is_retryable, model_errors
 
 __all__ = ["ChatBedrockRouter"]
 
@@ -107,8 +108,10 @@ class ChatBedrockRouter(ConfiguredConverse):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        asked, arguments = self._for_call(kwargs, Call(self.client))
-        return asked._answer(messages, stop, run_manager, arguments)
+        call = Call(self.client)
+        with model_errors(call):
+            asked, arguments = self._for_call(kwargs, call)
+            return asked._answer(messages, stop, run_manager, arguments)
 
     @override
     def _stream(
@@ -118,7 +121,8 @@ class ChatBedrockRouter(ConfiguredConverse):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        return self._chunks(Call(self.client), messages, stop, run_manager, kwargs)
+        call = Call(self.client)
+        return handed_out(call, self._chunks(call, messages, stop, run_manager, kwargs))
 
     @override
     async def _agenerate(
@@ -143,7 +147,8 @@ class ChatBedrockRouter(ConfiguredConverse):
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = Call(self.client)
         chunks = threads(self.max_concurrency).iterate(
-            partial(self._chunks, call, messages, stop, None, kwargs), interrupt=call.interrupt
+            partial(handed_out, call, self._chunks(call, messages, stop, None, kwargs)),
+            interrupt=call.interrupt,
         )
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
@@ -167,6 +172,15 @@ class ChatBedrockRouter(ConfiguredConverse):
             for each in get_config_list(config, len(inputs))
         ]
         return super().batch(inputs, bounded, return_exceptions=return_exceptions, **kwargs)
+
+    @override
+    def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Make a failed call again where that may help, unless `retry_if_exception_type` says otherwise.
+
+        LangChain's own default makes any call again, also one that is not permitted.
+        """
+        kwargs.setdefault("retry_if_exception_type", is_retryable)
+        return super().with_retry(**kwargs)
 
     def _answer(
         self,
