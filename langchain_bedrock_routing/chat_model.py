@@ -16,11 +16,7 @@ from functools import partial
 from typing import Any, Self, cast
 
 from langchain_aws import ChatBedrockConverse
-from langchain_aws.utils import (
-    count_tokens_api_supported_for_model,
-    thinking_enabled_in_params,
-    thinking_forced_tool_use_unsupported,
-)
+from langchain_aws.utils import count_tokens_api_supported_for_model
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
@@ -31,11 +27,11 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
-from bedrock_routing import ConfigurationError, threads
-from langchain_bedrock_routing.behind import Behind, common_profile, look_behind, read_model, tool_choices
+from bedrock_routing import threads
+from langchain_bedrock_routing.behind import common_profile, read_model
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
-from langchain_bedrock_routing.configured import ConfiguredConverse
 from langchain_bedrock_routing.errors import handed_out, is_retryable, model_errors
+from langchain_bedrock_routing.tools import ToolsConverse
 
 __all__ = ["ChatBedrockRouter"]
 
@@ -43,7 +39,7 @@ _NAMES_OF_MODEL = ("model", "router", "model_id", "modelId")
 _OWN_POINTS = "cache_control: points are placed by prompt_cache; CachePolicy(ttl=...) sets their lifetime"
 
 
-class ChatBedrockRouter(ConfiguredConverse):
+class ChatBedrockRouter(ToolsConverse):
     """Ask an Amazon Bedrock prompt router, or a model, with each retrieved document paid for once.
 
     `model` takes a router's ARN, its name ("Nova Prompt Router"), its short form ("amazon.nova:1"), or any id
@@ -61,13 +57,6 @@ class ChatBedrockRouter(ConfiguredConverse):
     """
 
     # What stands behind the model string
-
-    def _behind(self) -> Behind:
-        return read_model(self.model_id) if self.client is None else look_behind(self.client, self.model_id)
-
-    @override
-    def _get_base_model(self) -> str:
-        return self.base_model_id or next(iter(self._behind().model_ids), self.model_id)
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -234,56 +223,6 @@ class ChatBedrockRouter(ConfiguredConverse):
             super()._apply_cache_points(cache_control, system, bedrock_messages, params)
         elif cache_control and isinstance(self.client, Call):
             self.client.skipped.append({"path": "*", "reason": _OWN_POINTS})
-
-    # Tools
-
-    def _knowing_tool_choices(self) -> Self:
-        """Return a model with `supports_tool_choice_values`: the caller's, else those of its models."""
-        if self.supports_tool_choice_values is not None:
-            return self
-        base, fields = self._get_base_model(), self.additional_model_request_fields or {}
-        if thinking_enabled_in_params(base, fields) and thinking_forced_tool_use_unsupported(base):
-            known: tuple[str, ...] = ("auto",)
-        else:
-            known = tool_choices(self.client, self.model_id)
-        return self.model_copy(update={"supports_tool_choice_values": known})
-
-    @override
-    def _resolve_tool_choice(
-        self, tool_choice: dict[str, Any] | str | None
-    ) -> dict[str, dict[str, str]] | None:
-        if not tool_choice:
-            return None
-        knowing = self._knowing_tool_choices()
-        try:
-            return ChatBedrockConverse._resolve_tool_choice(knowing, tool_choice)
-        except ValueError as error:
-            raise self._cannot(f"tool_choice={tool_choice!r}", knowing) from error
-
-    @override
-    def _with_structured_output_function_calling(
-        self,
-        schema: Any,
-        *,
-        include_raw: bool = False,
-        strict: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, Any]:
-        knowing = self._knowing_tool_choices()
-        can_force = {"any", "tool"} & set(knowing.supports_tool_choice_values or ())
-        if not can_force and not thinking_forced_tool_use_unsupported(self._get_base_model()):
-            raise self._cannot("with_structured_output, which must force a tool call", knowing)
-        return super(ChatBedrockRouter, knowing)._with_structured_output_function_calling(
-            schema, include_raw=include_raw, strict=strict, **kwargs
-        )
-
-    def _cannot(self, what: str, knowing: Self) -> ConfigurationError:
-        accepted = ", ".join(map(repr, knowing.supports_tool_choice_values or ())) or "none"
-        return ConfigurationError(
-            f"{self._behind().described} cannot do {what}: tool_choice values accepted: {accepted}. "
-            "For structured output, method='json_schema' or method='prompt_prefill' need no tool; "
-            "supports_tool_choice_values= overrides what is known of the model."
-        )
 
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Any = None) -> int:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Self, cast
 
+from botocore.config import Config
 from langchain_aws import ChatBedrockConverse
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import override
@@ -118,6 +119,20 @@ class ConfiguredConverse(ChatBedrockConverse):
             affinity=self.affinity,
             models=self.router_models,
         )
+
+    @override
+    def _get_effective_config(self) -> Config | None:
+        """Return `config` with `timeout` and `max_retries`, as far as they are given.
+
+        langchain-aws takes a `timeout` that is not given for none at all as soon as `max_retries` is: such a
+        call would wait for ever.
+        """
+        given: dict[str, Any] = {}
+        if self.timeout is not None:
+            given |= {"connect_timeout": self.timeout, "read_timeout": self.timeout}
+        if self.max_retries is not None:
+            given["retries"] = {"max_attempts": self.max_retries}
+        return (self.config or Config()).merge(Config(**given)) if given else self.config
 
     def _client_settings(self) -> ClientSettings:
         given = self._given_client

@@ -102,7 +102,8 @@ _BY_CLASS: tuple[tuple[type[Exception], Kind], ...] = (
     (boto.SSOError, ModelAuthenticationError),
     (boto.LoginError, ModelAuthenticationError),
     (boto.ConnectTimeoutError, ModelTimeoutError),
-    (urllib3.TimeoutError, ModelTimeoutError),  # inside a stream it comes bare; botocore's own is one too
+    (boto.ReadTimeoutError, ModelTimeoutError),
+    (urllib3.TimeoutError, ModelTimeoutError),  # as it comes inside a stream
     (boto.ConnectionError, ModelConnectionError),
     (boto.HTTPClientError, ModelConnectionError),
     (urllib3.HTTPError, ModelConnectionError),
