@@ -78,8 +78,8 @@ def answered(
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a model whose parser only sees answers; what was withheld raises.
 
-    So does prose: without a tool call LangChain's parsers return `None`, which is then taken for a result, and
-    without JSON a stream of theirs has no items.
+    So does prose: without a tool call LangChain's parsers return `None`, which is then taken for a result,
+    and without JSON a stream of theirs has no items.
     """
     *before, parser = cast("RunnableSequence[Any, Any]", structured).steps
     llm = before[0] if len(before) == 1 else RunnableSequence(*before)

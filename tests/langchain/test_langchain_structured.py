@@ -1,11 +1,12 @@
 """Every tool choice and every method of structured output, over every way to name a model."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pytest
-from langchain_core.exceptions import ModelRefusalError, OutputParserException
+from langchain_core.exceptions import ModelInvalidRequestError, ModelRefusalError, OutputParserException
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from langchain_support import NOVA, blocks
@@ -59,7 +60,7 @@ SCHEMA: dict[str, Any] = {
     "properties": {"kind": {"type": "boolean"}, "reason": {"type": "string"}},
     "required": ["kind", "reason"],
 }
-SCHEMAS: dict[str, Any] = {"pydantic": Verdict, "TypedDict": TypedVerdict, "JSON schema": SCHEMA}
+SCHEMAS: tuple[Any, ...] = (Verdict, TypedVerdict, SCHEMA)
 JSON = '{"kind": true, "reason": "It thanks."}'
 FENCED = f"```json\n{JSON}\n```"
 
@@ -115,20 +116,31 @@ CHOICES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("choice", "wire"), CHOICES, ids=repr)
-def test_every_form_of_a_choice(make_llm: Make, bedrock: LocalBedrock, choice: Any, wire: Any) -> None:
+def test_every_form_of_a_choice(make_llm: Make, bedrock: LocalBedrock) -> None:
     """Each form that LangChain's users write goes out as Converse writes it, and a forced tool is called."""
-    answer = make_llm().bind_tools([look_up, add], tool_choice=choice).invoke("What is a tide?")
-    assert sent(bedrock)["toolConfig"].get("toolChoice") == wire
-    assert bool(answer.tool_calls) == (wire is not None and "auto" not in wire)
+    llm = make_llm()
+    for choice, wire in CHOICES:
+        answer = llm.bind_tools([look_up, add], tool_choice=choice).invoke("What is a tide?")
+        assert sent(bedrock)["toolConfig"].get("toolChoice") == wire, choice
+        assert bool(answer.tool_calls) == (wire is not None and "auto" not in wire), choice
 
 
-@pytest.mark.parametrize(
-    "choice",
-    ["none", {"type": "none"}, "nobody", {"tool": {"name": "nobody"}}, {"tool": {}}, {"odd": {}}, ["any"], 7]
-    + [{"any": {}, "auto": {}}, {"type": "function"}, {"type": "function", "function": "look_up"}],
-    ids=repr,
-)
+IMPOSSIBLE = [
+    *(
+        "none",
+        {"type": "none"},
+        "nobody",
+        {"tool": {"name": "nobody"}},
+        {"tool": {}},
+        {"odd": {}},
+        ["any"],
+        7,
+    ),
+    *({"any": {}, "auto": {}}, {"type": "function"}, {"type": "function", "function": "look_up"}),
+]
+
+
+@pytest.mark.parametrize("choice", IMPOSSIBLE, ids=repr)
 def test_a_choice_that_cannot_be(make_llm: Make, bedrock: LocalBedrock, choice: Any) -> None:
     """A choice that Converse cannot make is an error when it is bound, before anything is sent."""
     with pytest.raises(ConfigurationError, match="tool_choice"):
@@ -161,13 +173,11 @@ def test_every_form_of_a_tool_has_its_name(make_llm: Make, bedrock: LocalBedrock
     assert sent(bedrock)["toolConfig"]["toolChoice"] == {"tool": {"name": "Verdict"}}
 
 
-@pytest.mark.parametrize("choice", ["any", "required", True, "look_up", LOOK_UP, {"type": "any"}], ids=repr)
-def test_a_model_that_cannot_be_forced(
-    unforced: ChatBedrockRouter, bedrock: LocalBedrock, choice: Any
-) -> None:
+def test_a_model_that_cannot_be_forced(unforced: ChatBedrockRouter, bedrock: LocalBedrock) -> None:
     """Where one model behind cannot be forced, binding is an error that says which choices are left."""
-    with pytest.raises(ConfigurationError, match="accepted: 'auto'"):
-        unforced.bind_tools([look_up], tool_choice=choice)
+    for choice in ("any", "required", True, "look_up", LOOK_UP, {"type": "any"}):
+        with pytest.raises(ConfigurationError, match="accepted: 'auto'"):
+            unforced.bind_tools([look_up], tool_choice=choice)
     assert all(each.operation not in {"Converse", "ConverseStream"} for each in bedrock.requests)
     for free in ("auto", None, False):
         assert unforced.bind_tools([look_up], tool_choice=free)
@@ -185,48 +195,49 @@ def test_any_stands_in_for_the_only_tool(make_llm: Make, bedrock: LocalBedrock) 
 # Structured output
 
 
-@pytest.mark.parametrize("form", [*SCHEMAS])
+def value_of(answer: Any, include_raw: bool) -> Any:
+    """Return what was parsed; a raw message beside it carries the receipt, and there is no error."""
+    if not include_raw:
+        return answer
+    assert answer["parsing_error"] is None
+    assert answer["raw"].response_metadata["bedrock_routing"]["complete"] is True
+    return answer["parsed"]
+
+
 @pytest.mark.parametrize("include_raw", [False, True])
-@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
-def test_structured_answers(
-    forcible: ChatBedrockRouter, bedrock: LocalBedrock, method: Any, include_raw: bool, form: str
-) -> None:
+def test_structured_answers(forcible: ChatBedrockRouter, bedrock: LocalBedrock, include_raw: bool) -> None:
     """Each method, with each form of a schema, gives what the schema says over any way to name a model."""
-    structured = forcible.with_structured_output(SCHEMAS[form], method=method, include_raw=include_raw)
-    answer: Any = structured.invoke("Well done, thank you!")
-    if include_raw:
-        assert answer["parsing_error"] is None
-        assert answer["raw"].response_metadata["bedrock_routing"]["complete"] is True
-        answer = answer["parsed"]
     smallest = {"kind": False, "reason": ""}
-    assert answer == (Verdict(**smallest) if form == "pydantic" else smallest)
-    if method == "json_schema":
-        written = sent(bedrock)["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
-        assert json.loads(written["schema"])["required"] == ["kind", "reason"]
-    else:
-        assert "tool" in sent(bedrock)["toolConfig"]["toolChoice"]
+    for method, schema in itertools.product(("function_calling", "json_schema"), SCHEMAS):
+        structured = forcible.with_structured_output(schema, method=method, include_raw=include_raw)
+        answer = value_of(structured.invoke("Well done, thank you!"), include_raw)
+        assert answer == (Verdict(**smallest) if schema is Verdict else smallest)
+        if method == "json_schema":
+            written = sent(bedrock)["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+            assert json.loads(written["schema"])["required"] == ["kind", "reason"]
+        else:
+            assert "tool" in sent(bedrock)["toolConfig"]["toolChoice"]
 
 
-@pytest.mark.parametrize("form", [*SCHEMAS])
 @pytest.mark.parametrize("include_raw", [False, True])
-@pytest.mark.parametrize("text", [JSON, FENCED], ids=["bare", "fenced"])
-@pytest.mark.parametrize("method", ["json_mode", "prompt_prefill"])
-def test_json_without_tools(text: str, include_raw: bool, form: str, method: Any) -> None:
+@pytest.mark.parametrize(
+    ("method", "text"), [("json_mode", JSON), ("json_mode", FENCED), ("prompt_prefill", JSON)]
+)
+def test_json_without_tools(text: str, include_raw: bool, method: str) -> None:
     """Asking for JSON in the prompt needs no tool, so it works over a router that cannot be forced."""
+    expected = json.loads(JSON)
     with LocalBedrock(answers=FixedAnswer(text), revive=LLAMA) as bedrock:
         llm = ChatBedrockRouter(
             model=bedrock.create_router("llamas", LLAMA),
             region_name="us-east-1",
             endpoint_url=bedrock.endpoint_url,
         )
-        structured = llm.with_structured_output(SCHEMAS[form], method=method, include_raw=include_raw)
-        answer: Any = structured.invoke("Well done, thank you!")
-        body = sent(bedrock)
-    answer = answer["parsed"] if include_raw else answer
-    expected = json.loads(JSON)
-    assert answer == (Verdict(**expected) if form == "pydantic" else expected)
-    assert "toolConfig" not in body
-    assert '"reason"' in body["system"][-1]["text"]
+        for schema in SCHEMAS:
+            structured = llm.with_structured_output(schema, method=method, include_raw=include_raw)
+            answer = value_of(structured.invoke("Well done, thank you!"), include_raw)
+            assert answer == (Verdict(**expected) if schema is Verdict else expected)
+            assert "toolConfig" not in sent(bedrock)
+            assert '"reason"' in sent(bedrock)["system"][-1]["text"]
 
 
 def test_the_wish_for_json_stands_after_the_system_prompt() -> None:
@@ -268,12 +279,12 @@ def test_strict_is_passed_on(make_llm: Make, bedrock: LocalBedrock, strict: bool
     assert sent(bedrock)["toolConfig"]["tools"][0]["toolSpec"].get("strict") == strict
 
 
-@pytest.mark.parametrize("form", [*SCHEMAS])
-def test_a_model_that_cannot_be_forced_to_an_answer(unforced: ChatBedrockRouter, form: str) -> None:
+def test_a_model_that_cannot_be_forced_to_an_answer(unforced: ChatBedrockRouter) -> None:
     """Where no call can be forced, function_calling is an error at once that names methods which can."""
-    with pytest.raises(ConfigurationError, match=r"json_schema.*json_mode"):
-        unforced.with_structured_output(SCHEMAS[form])
-    assert unforced.with_structured_output(SCHEMAS[form], method="json_schema")
+    for schema in SCHEMAS:
+        with pytest.raises(ConfigurationError, match=r"json_schema.*json_mode"):
+            unforced.with_structured_output(schema)
+        assert unforced.with_structured_output(schema, method="json_schema")
 
 
 def test_an_unknown_method(make_llm: Make) -> None:
@@ -282,41 +293,66 @@ def test_an_unknown_method(make_llm: Make) -> None:
         make_llm().with_structured_output(Verdict, method="odd")
 
 
-class Prose(FixedAnswer):
-    """Answer in prose, whatever is forced: as a model does whose provider ignores the choice."""
+class Careless:
+    """Stand between a model and its client: what would force an answer is lost, or the answer withheld."""
 
-    def reply(self, prompt: Any) -> Any:
-        from dataclasses import replace
+    def __init__(self, client: Any, **reply: Any) -> None:
+        self._client = client
+        self._reply = reply
 
-        return super().reply(replace(prompt, tool_choice="auto", json_schema=None))
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def converse(self, **request: Any) -> Any:
+        """Answer in prose, with another `stopReason` if one was given."""
+        return {**self._client.converse(**without_force(request)), **self._reply}
+
+    def converse_stream(self, **request: Any) -> Any:
+        """Answer in prose."""
+        return self._client.converse_stream(**without_force(request))
 
 
-@pytest.fixture
-def prose() -> Any:
-    with LocalBedrock(answers=Prose()) as bedrock:
-        yield bedrock
+def without_force(request: Mapping[str, Any]) -> dict[str, Any]:
+    free = {name: value for name, value in request.items() if name != "outputConfig"}
+    if "toolConfig" in free:
+        free["toolConfig"] = {"tools": free["toolConfig"]["tools"]}
+    return free
 
 
 @pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
-def test_prose_is_never_none(make_llm: Make, prose: LocalBedrock, method: Any) -> None:
+async def test_prose_is_never_none(make_llm: Make, bedrock: LocalBedrock, method: str) -> None:
     """A model that answers in prose raises, in a stream too; with include_raw the error stands beside it."""
-    llm = make_llm(endpoint_url=prose.endpoint_url)
+    llm = make_llm(client=Careless(bedrock.client()))
     structured = llm.with_structured_output(Verdict, method=method)
     with pytest.raises(OutputParserException):
         structured.invoke("Well done!")
     with pytest.raises(OutputParserException):
         list(structured.stream("Well done!"))
+    with pytest.raises(OutputParserException):
+        await structured.ainvoke("Well done!")
     raw: Any = llm.with_structured_output(Verdict, method=method, include_raw=True).invoke("Well done!")
     assert raw["parsed"] is None
     assert isinstance(raw["parsing_error"], OutputParserException)
     assert raw["raw"].text == "This is a fixed answer."
 
 
-def test_an_unknown_model_is_told_apart_at_the_call(make_llm: Make, bedrock: LocalBedrock) -> None:
-    """Where a router may not be looked into, the forced call is sent, and a refusal is the service's."""
-    arn = bedrock.create_router("llamas", LLAMA)
-    for operation in ("GetPromptRouter", "ListPromptRouters"):
-        bedrock.fail(Fault.denied(operation, arn), times=9, operation=operation)
-    structured = make_llm(arn).with_structured_output(Verdict)
-    with pytest.raises(Exception, match=r"toolChoice|end of its life"):
+@pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
+def test_a_withheld_answer_is_a_refusal(make_llm: Make, bedrock: LocalBedrock, method: str) -> None:
+    """An answer that a guardrail held back is LangChain's refusal, with the message that came instead."""
+    client = Careless(bedrock.client(), stopReason="guardrail_intervened")
+    structured = make_llm(client=client).with_structured_output(Verdict, method=method)
+    with pytest.raises(ModelRefusalError, match="guardrail_intervened") as caught:
         structured.invoke("Well done!")
+    assert caught.value.raw_message is not None
+    assert caught.value.raw_message.text == "This is a fixed answer."
+
+
+def test_an_unknown_model_is_told_apart_at_the_call(make_llm: Make) -> None:
+    """Where a router may not be looked into, the forced call is sent, and the refusal is the service's."""
+    with LocalBedrock(answers=FixedAnswer(), revive=LLAMA) as bedrock:
+        arn = bedrock.create_router("llamas", LLAMA)
+        for operation in ("GetPromptRouter", "ListPromptRouters"):
+            bedrock.fail(Fault.denied(operation, arn), times=9, operation=operation)
+        structured = make_llm(arn, endpoint_url=bedrock.endpoint_url).with_structured_output(Verdict)
+        with pytest.raises(ModelInvalidRequestError, match="toolChoice"):
+            structured.invoke("Well done!")

@@ -104,7 +104,7 @@ def test_the_callers_word_wins(make_llm: Make, custom_arn: str, bedrock: LocalBe
     assert llm.with_structured_output(Verdict)
     assert bedrock.requests == []
     with pytest.raises(ConfigurationError, match="look_up"):
-        llm.bind_tools([look_up], tool_choice="look_up")
+        llm.bind_tools([look_up, Verdict], tool_choice="look_up")
 
 
 def test_thinking_downgrades_a_forced_choice(make_llm: Make) -> None:
