@@ -2,6 +2,7 @@
 
 Each does what the library's recommended automatic setting does to a Converse body; what it needs to be told
 about a router's ARN before it places anything (a base model, a strategy) is taken as told, which flatters it.
+`peers_check.py` compares each function with the library itself.
 Positions: T the end of tools, S the end of system, mK the end of message K.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-__all__ = ["PEERS", "Peer"]
+__all__ = ["PEERS", "VARIANTS", "Peer"]
 
 Request = dict[str, Any]
 
@@ -74,29 +75,37 @@ def strands(request: Request, nova: bool) -> Request:
 
     It knows only models with "claude" or "anthropic" in their id, so Nova gets none.
     """
+    return _strands(request, nova, tools=True)
+
+
+def strands_without_tools(request: Request, nova: bool) -> Request:
+    """Do as Strands 1.62 with CacheConfig(strategy="auto"): without T."""
+    return _strands(request, nova, tools=False)
+
+
+def _strands(request: Request, nova: bool, *, tools: bool) -> Request:
     if nova:
         return request
     last = max(number for number, message in enumerate(request["messages"]) if message["role"] == "user")
-    return _placed(request, _Places(tools=True, system=True, messages=(last,)))
+    return _placed(request, _Places(tools=tools, system=True, messages=(last,)))
 
 
 def pydantic_ai(request: Request, nova: bool) -> Request:
     """Do as pydantic-ai 2.68 with cache=True: T, S, the last message, and the last request's end if far back.
 
-    That one is added where 18 blocks or more follow it. On Nova no T. There it also puts a point after tool
-    results, with which the call fails; here it is left out.
+    That one is added where 18 blocks or more follow it. On Nova no T. There it also puts points after tool
+    results, with which the call fails; here they are left out.
     """
     messages = request["messages"]
-    last = len(messages) - 1
-    if nova:
-        found = () if _has_tool_blocks(messages[last]) else (last,)
-        return _placed(request, _Places(system=True, messages=found))
     before = _end_of_request_before(messages)
     wide = (
         before is not None and sum(len(each["content"]) for each in messages[before + 1 :]) >= _LOOKBACK_SAFE
     )
+    last = len(messages) - 1
     found = (before, last) if wide and before is not None else (last,)
-    return _placed(request, _Places(tools=True, system=True, messages=found))
+    if nova:
+        found = tuple(number for number in found if not _has_tool_blocks(messages[number]))
+    return _placed(request, _Places(tools=not nova, system=True, messages=found))
 
 
 def _end_of_request_before(messages: Sequence[Request]) -> int | None:
@@ -105,7 +114,7 @@ def _end_of_request_before(messages: Sequence[Request]) -> int | None:
 
 
 def litellm(request: Request, nova: bool) -> Request:
-    """Do as LiteLLM 1.106.2 with enable_anthropic_prompt_caching: S and the last message, for Claude only."""
+    """Do as LiteLLM 1.110.2 with enable_anthropic_prompt_caching: S and the last message, for Claude only."""
     if nova:
         return request
     return _placed(request, _Places(system=True, messages=(len(request["messages"]) - 1,)))
@@ -114,10 +123,18 @@ def litellm(request: Request, nova: bool) -> Request:
 def llama_index(request: Request, nova: bool) -> Request:
     """Do as llama-index-llms-bedrock-converse 0.15.5 with system_prompt_caching and tool_caching: S.
 
-    Neither its plain nor its async calls with tools were seen to send the point that tool_caching names.
+    Calls that wait never send the point that tool_caching names.
     """
     del nova
     return _placed(request, _Places(system=True))
+
+
+def llama_index_async(request: Request, nova: bool) -> Request:
+    """Do as its async calls, where its extra [async] is installed: T, S.
+
+    On Nova they fail with T; here it is left out.
+    """
+    return _placed(request, _Places(tools=not nova, system=True))
 
 
 def _has_tool_blocks(message: Request) -> bool:
@@ -132,3 +149,9 @@ PEERS: dict[str, Peer] = {
     "LiteLLM": litellm,
     "LlamaIndex": llama_index,
 }
+
+VARIANTS: dict[str, Peer] = {
+    "Strands, no tools": strands_without_tools,
+    "LlamaIndex, async": llama_index_async,
+}
+"""Further settings; with a system prompt that stays the same they cost what the one in `PEERS` costs."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Call", "MissingDataError", "Workload", "conversation", "synthetic", "text", "user"]
+__all__ = ["Call", "MissingDataError", "Workload", "conversation", "synthetic", "text", "tool_turn", "user"]
 
 Request = dict[str, Any]
 
@@ -156,7 +156,7 @@ def wide_agent(seed: random.Random, scale: float) -> Workload:
     calls: list[Call] = []
     for step in range(13):
         calls.append(_fixed(10.0 * step, conversation(system, messages, tools)))
-        messages = [*messages, *_tool_turn(seed, step, {5: 30, 8: 12}.get(step, 1))]
+        messages = [*messages, *tool_turn(seed, step, {5: 30, 8: 12}.get(step, 1))]
     return Workload(title="agent, 10 tools, turns of 30 and 12 calls", calls=tuple(calls))
 
 
@@ -169,11 +169,12 @@ def _tool(name: str, description: str) -> Request:
     return {"toolSpec": {"name": name, "description": description, "inputSchema": {"json": schema}}}
 
 
-def _tool_turn(seed: random.Random, step: int, width: int) -> list[Request]:
+def tool_turn(seed: random.Random, step: int, width: int, *, tools: int = 10) -> list[Request]:
+    """Return an answer that calls so many tools at once, and their results."""
     names = [f"call-{step}-{number}" for number in range(width)]
     asked: list[Request] = [{"text": f"Step {step + 1}: I look at {text(seed, 20)}."}]
     asked += [
-        {"toolUse": {"toolUseId": name, "name": f"tool_{number % 10}", "input": {"query": text(seed, 10)}}}
+        {"toolUse": {"toolUseId": name, "name": f"tool_{number % tools}", "input": {"query": text(seed, 10)}}}
         for number, name in enumerate(names)
     ]
     found = [{"toolResult": {"toolUseId": name, "content": [{"text": text(seed, 200)}]}} for name in names]
