@@ -59,14 +59,7 @@ def _langchain_aws(target: Target, system: str, tools: Sequence[Tool]) -> Ask:
     from langchain_aws.middleware import BedrockPromptCachingMiddleware
 
     told: Request = {"provider": target.provider, "base_model": target.behind} if target.told else {}
-    model = ChatBedrockConverse(
-        model=target.model,
-        region_name=target.region,
-        endpoint_url=target.endpoint_url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
-        **told,
-    )
+    model = ChatBedrockConverse(model=target.model, **target.where, **told)
     caching: Any = BedrockPromptCachingMiddleware()
     agent = create_agent(model, langchain_tools(tools), system_prompt=system, middleware=[caching])
     return lambda messages: agent.invoke({"messages": langchain_messages(messages)})
@@ -178,10 +171,7 @@ def _llama_index(target: Target, system: str, tools: Sequence[Tool], *, without_
     llm = BedrockConverse(
         model=target.behind,
         application_inference_profile_arn=target.model if target.told else None,
-        region_name=target.region,
-        endpoint_url=target.endpoint_url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
+        **target.where,
         system_prompt_caching=True,
         tool_caching=True,
     )
@@ -204,6 +194,7 @@ _LLAMA_INDEX_FLAGS = "system_prompt_caching=True, tool_caching=True"
 LIBRARIES: dict[str, Library] = {
     "langchain-aws": Library(
         distribution="langchain-aws",
+        extra="langchain",
         setting="create_agent(..., middleware=[BedrockPromptCachingMiddleware()])",
         agent=_langchain_aws,
     ),

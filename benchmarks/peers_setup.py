@@ -59,6 +59,16 @@ class Target:
     """A model id: the model itself, or one of those behind the router."""
 
     @property
+    def where(self) -> dict[str, Any]:
+        """Return the arguments that most clients take for it."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "region_name": self.region,
+            "aws_access_key_id": KEY,
+            "aws_secret_access_key": KEY,
+        }
+
+    @property
     def told(self) -> bool:
         """Whether a library must be told what is behind."""
         return self.model != self.behind

@@ -98,11 +98,11 @@ def _measured(
         runs["ours, ordered"] = run_ours(workload, models, ordered=True, affinity=affinity)
     none = runs[_NONE]
     plain = none.cost
-    bounds = {"ours": least(workload, none)}
+    bounds = {"ours": least(workload, none.models)}
     if workload.ordered:
         ordered = [
-            least(workload, none, runs["ours, ordered"].orders),
-            least(workload, none, popular_first(workload)),
+            least(workload, none.models, runs["ours, ordered"].orders),
+            least(workload, none.models, popular_first(workload)),
         ]
         bounds["ours, ordered"] = min(bounds["ours"], *ordered, key=lambda bound: bound.cost)
     ratios = {column: float(run.cost / plain) for column, run in runs.items()}

@@ -32,7 +32,7 @@ from bedrock_routing.documents import process_memory
 from bedrock_routing.policy import AffinityKind
 from bedrock_routing.pricing import cost_of
 
-__all__ = ["TARGETS", "Run", "least", "popular_first", "run_ours", "run_peer"]
+__all__ = ["TARGETS", "Run", "least", "popular_first", "run_ours", "run_peer", "visits"]
 
 Request = dict[str, Any]
 Documents = Sequence[str]
@@ -160,19 +160,25 @@ def _summed(requests: Sequence[Any]) -> Run:
     )
 
 
-def least(workload: Workload, run: Run, orders: Sequence[Documents] | None = None) -> Least:
-    """Return the least that a workload's prompts cost with the models that answered in `run`.
+def least(workload: Workload, models: Sequence[str], orders: Sequence[Documents] | None = None) -> Least:
+    """Return the least that a workload's prompts cost, given who answered each.
 
     `orders` holds each call's documents in another order. Texts can be cut before and after each document.
     """
+    return least_cost(visits(workload, models, orders), {model: _prices(model) for model in set(models)})
+
+
+def visits(
+    workload: Workload, models: Sequence[str], orders: Sequence[Documents] | None = None
+) -> list[Visit]:
+    """Return what each call could have cached, given who answered it."""
     documents = sorted({text for call in workload.calls for text in call.documents}, key=len, reverse=True)
     seen = _Prompts(documents)
     sent = orders or [call.documents for call in workload.calls]
-    visits = [
+    return [
         seen.visit(call.build(order), model, call.at)
-        for call, order, model in zip(workload.calls, sent, run.models, strict=True)
+        for call, order, model in zip(workload.calls, sent, models, strict=True)
     ]
-    return least_cost(visits, {model: _prices(model) for model in set(run.models)})
 
 
 def popular_first(workload: Workload) -> list[Documents]:
