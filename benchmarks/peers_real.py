@@ -27,7 +27,7 @@ Ask = Callable[[Sequence[Request]], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """Be one library: what it is called on PyPI, and how an agent of it is made."""
+    """Be one library: what its distribution is called, and how an agent of it is made."""
 
     distribution: str
     extra: str | None = None
