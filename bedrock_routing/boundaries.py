@@ -85,17 +85,17 @@ def measure(
         candidate = wanted.get((index, offset))
         if candidate is None or (candidate.only_warm and not _is_warm(digest, known)):
             continue
-        if why := why_not_after(blocks[index], rules, tokens=tokens):
-            skipped.append(Skipped(path=blocks[index].path, reason=why))
-            continue
         if candidate.kind == "history":
-            continues = known.ended(digest) or known.seen(digest)
+            continues = candidate.grows or known.ended(digest) or known.seen(digest)
             resumed = resumed or continues
         likely = _chance(candidate, digest, known, continues=continues)
-        if not (
-            resumed and candidate.kind in ("history", "tail")
-        ):  # it did come again, whatever was expected
-            likely = min(ceiling, likely)
+        came_again = resumed and candidate.kind in ("history", "tail")  # whatever was expected
+        likely = likely if came_again else min(ceiling, likely)
+        if why := why_not_after(blocks[index], rules, tokens=tokens):
+            skipped.append(Skipped(path=blocks[index].path, reason=why))
+            if candidate.kind == "history" and not continues:  # what follows comes again no more often
+                ceiling = min(ceiling, likely)
+            continue
         late = known.late(gaps_of(candidate.kind)) if len(known.lifetimes) > 1 else 0.0
         ttl, warm = _lifetime(candidate, digest, known, chance=likely, late=late, longest=longest)
         longest = longest if candidate.by_hand else ttl

@@ -94,6 +94,8 @@ class Candidate:
     by_hand: bool = False
     ttl: Ttl | None = None
     """`None`: as the policy and the gaps between calls ask for."""
+    grows: bool = False
+    """Whether later requests surely only add to it, as in a tool loop; another history may be rewritten."""
     only_warm: bool = False
     """Whether the place counts only where a model still has the prefix."""
 
@@ -180,10 +182,9 @@ def find_candidates(
         found += _documents(blocks, documents, shared, chance) if documents else []
         found = [each for each in found if _may_cut(each, old_cuts, begun)]
         found += [
-            Candidate(block=block, offset=offset, kind=kind, chance=chance[kind])
+            Candidate(block=block, offset=offset, kind="documents", chance=chance["documents"])
             for block, offsets in old_cuts.items()
             for offset in offsets
-            for kind in ("shared documents" if block in begun else "documents",)
         ]
     if policy.history:
         found += _turns(blocks, turn, chance, may_follow)
@@ -193,7 +194,9 @@ def find_candidates(
 
 def _may_cut(candidate: Candidate, old: Cuts, begun: Collection[int]) -> bool:
     offset, known = candidate.offset, old.get(candidate.block)
-    return offset is None or known is None or (candidate.block in begun and offset > max(known, default=0))
+    if offset is None or known is None or offset in known:
+        return True
+    return candidate.block in begun and offset > max(known, default=0)
 
 
 def gaps_of(kind: str) -> str:
@@ -288,7 +291,13 @@ def _turns(
     open_turn = blocks[-1].role == "user"
     earlier = anchors[:-1] if open_turn else anchors
     found = [
-        Candidate(block=each, kind="history", chance=CHANCE["history"], only_warm=age > _EARLIER_TURNS)
+        Candidate(
+            block=each,
+            kind="history",
+            chance=CHANCE["history"],
+            grows=kind == "loop",
+            only_warm=age > _EARLIER_TURNS,
+        )
         for age, each in zip(range(len(earlier), 0, -1), earlier, strict=True)
         if age <= _EARLIER_TURNS + _OLD_TURNS
     ]
