@@ -21,6 +21,7 @@ from bedrock_routing.receipt import Receipt
 from bedrock_routing.router_rules import RouterSpec
 from bedrock_routing.routers import RouterDirectory, RouterInfo
 from bedrock_routing.state import CacheState
+from bedrock_routing.tracing import describe_call, trace_invoked_models
 from bedrock_routing.turn import Target
 from bedrock_routing.usage import Usage
 from bedrock_routing.windows import context_window
@@ -54,7 +55,9 @@ __all__ = [
     "Usage",
     "collect",
     "context_window",
+    "describe_call",
     "parse",
     "remember_documents",
     "threads",
+    "trace_invoked_models",
 ]

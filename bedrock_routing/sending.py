@@ -18,6 +18,7 @@ from bedrock_routing.notes import annotated, error_code, error_message
 from bedrock_routing.receipt import KEY, Receipt
 from bedrock_routing.rules import read_refusal
 from bedrock_routing.streams import RoutedStream
+from bedrock_routing.tracing import CallSpans
 from bedrock_routing.turn import Turn
 
 __all__ = ["Sender"]
@@ -49,8 +50,10 @@ class Sender:
         """Return a whole reply with its receipt; where others may wait for it, it comes as a stream."""
         reply = self._whole_from_stream(passage) if passage.early else None
         if reply is None:
-            reply, turn = self._send("converse", passage)
-            receipt = self._finish(turn, reply)
+            with CallSpans() as spans:
+                reply, turn = self._send("converse", passage)
+                receipt = self._finish(turn, reply)
+                spans.describe(receipt)
             passage.ended(receipt)
             reply[KEY] = receipt.to_dict()
         return reply
@@ -65,20 +68,24 @@ class Sender:
 
     def prime(self, turn: Turn) -> None:
         """Ask for what others wait for, and account for it."""
-        self._finish(turn, self._call("converse", turn))
+        with CallSpans() as spans:
+            spans.describe(self._finish(turn, self._call("converse", turn)))
 
     def _opened(self, passage: Passage) -> dict[str, Any]:
-        response, turn = self._send("converse_stream", passage)
+        with CallSpans() as spans:
+            response, turn = self._send("converse_stream", passage)
 
         def reopen(error: Exception) -> tuple[Any, Turn] | None:
             again = self._without_refused(turn, error)
             if again is None:
                 return None
             passage.leave()  # it writes nothing any more
-            return self._call("converse_stream", again)["stream"], again
+            with spans:
+                return self._call("converse_stream", again)["stream"], again
 
         def finish(turn: Turn, reply: Mapping[str, Any], *, complete: bool) -> Receipt:
             receipt = self._finish(turn, reply, complete=complete)
+            spans.describe(receipt)
             passage.ended(receipt)
             passage.leave()
             return receipt

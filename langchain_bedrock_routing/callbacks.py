@@ -16,7 +16,7 @@ from typing_extensions import override
 from bedrock_routing import Ledger, Receipt, collect, remember_documents
 from langchain_bedrock_routing.calls import RECEIPT
 
-__all__ = ["BedrockRoutingCallbackHandler", "routing_usage", "watch_retrievers"]
+__all__ = ["BedrockRoutingCallbackHandler", "fresh_receipt", "routing_usage", "watch_retrievers"]
 
 
 class _DocumentWatcher(BaseCallbackHandler):
@@ -81,7 +81,7 @@ class BedrockRoutingCallbackHandler(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         for generations in response.generations:
             for each in generations:
-                if isinstance(each, ChatGeneration) and (receipt := _fresh_receipt(each)):
+                if isinstance(each, ChatGeneration) and (receipt := fresh_receipt(each)):
                     self.ledger.add(receipt)
 
 
@@ -109,7 +109,8 @@ def _documents_of(value: Any) -> Iterator[Document]:
         yield from (each for each in cast("Sequence[Any]", value) if isinstance(each, Document))
 
 
-def _fresh_receipt(generation: ChatGeneration) -> Receipt | None:
+def fresh_receipt(generation: ChatGeneration) -> Receipt | None:
+    """Return the receipt of an answer; `None` for one that LangChain's own cache repeats."""
     message = generation.message
     receipt = message.response_metadata.get(RECEIPT)
     usage = cast("dict[str, Any]", getattr(message, "usage_metadata", None) or {})

@@ -32,6 +32,7 @@ from langchain_bedrock_routing.behind import common_profile, read_model
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
 from langchain_bedrock_routing.errors import handed_out, is_retryable, model_errors
 from langchain_bedrock_routing.tools import ToolsConverse
+from langchain_bedrock_routing.tracing import TracedConverse, count_writes, tell_tracers
 
 __all__ = ["ChatBedrockRouter"]
 
@@ -39,7 +40,7 @@ _NAMES_OF_MODEL = ("model", "router", "model_id", "modelId")
 _OWN_POINTS = "cache_control: points are placed by prompt_cache; CachePolicy(ttl=...) sets their lifetime"
 
 
-class ChatBedrockRouter(ToolsConverse):
+class ChatBedrockRouter(TracedConverse, ToolsConverse):
     """Ask an Amazon Bedrock prompt router, or a model, with each retrieved document paid for once.
 
     `model` takes a router's ARN, its name ("Nova Prompt Router"), its short form ("amazon.nova:1"), or any id
@@ -141,6 +142,7 @@ class ChatBedrockRouter(ToolsConverse):
         )
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
+                tell_tracers(run_manager, chunk.message)
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -181,7 +183,9 @@ class ChatBedrockRouter(ToolsConverse):
         """Make the call of a copy that `_for_call` made for it."""
         result = ChatBedrockConverse._generate(self, copied(messages), stop, run_manager, **arguments)
         for generation in result.generations:
-            name_model(cast("ChatGeneration", generation).message, self._behind(), self.client)
+            message = cast("ChatGeneration", generation).message
+            name_model(message, self._behind(), self.client)
+            count_writes(message)
         return result
 
     def _chunks(
@@ -202,6 +206,8 @@ class ChatBedrockRouter(ToolsConverse):
             for chunk in chunks:
                 if RECEIPT in chunk.message.response_metadata:
                     name_model(chunk.message, asked._behind(), call)
+                    count_writes(chunk.message)
+                    tell_tracers(run_manager, chunk.message)
                 yield chunk
 
     def _cannot_stream_tools(self) -> bool:
