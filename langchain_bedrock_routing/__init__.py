@@ -18,6 +18,7 @@ from langchain_bedrock_routing.callbacks import BedrockRoutingCallbackHandler, r
 from langchain_bedrock_routing.chat_model import ChatBedrockRouter
 from langchain_bedrock_routing.errors import BedrockModelError, is_retryable
 from langchain_bedrock_routing.formatting import DocumentsMessage, documents_as_blocks
+from langchain_bedrock_routing.init_model import init_router_model
 from langchain_bedrock_routing.retriever import CachedDocumentsRetriever
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "DocumentsMessage",
     "documents_as_blocks",
     "is_retryable",
+    "init_router_model",
     "routing_usage",
     "without_cache_points",
 ]

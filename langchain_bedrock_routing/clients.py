@@ -12,7 +12,7 @@ from botocore.exceptions import NoRegionError
 from langchain_aws.utils import create_aws_client
 from pydantic import SecretStr
 
-__all__ = ["ClientSettings", "add_headers"]
+__all__ = ["ClientSettings", "Connection", "add_headers"]
 
 Plane = Literal["bedrock-runtime", "bedrock"]
 
@@ -82,6 +82,27 @@ class ClientSettings:
         own = Config(max_pool_connections=self.max_connections)
         own = own if self.config is None else own.merge(self.config)
         return own.merge(_LOOKING_UP) if plane == "bedrock" else own
+
+
+class Connection:
+    """Make the clients of some settings, each at its first use, for all models that share it."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._made: dict[Plane, Any] = {}
+
+    def runtime(self) -> Any:
+        """Return the client that conversations go through."""
+        return self._get("bedrock-runtime")
+
+    def control(self) -> Any:
+        """Return the client that routers are looked up with."""
+        return self._get("bedrock")
+
+    def _get(self, plane: Plane) -> Any:
+        if plane not in self._made:
+            self._made.setdefault(plane, self._settings.maker(plane)())
+        return self._made[plane]
 
 
 def add_headers(client: Any, headers: Mapping[str, str]) -> None:

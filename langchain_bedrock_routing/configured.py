@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Self, cast
@@ -15,9 +15,15 @@ from typing_extensions import override
 
 from bedrock_routing import AffinityPolicy, CachePolicy, ConfigurationError, RoutedClient
 from langchain_bedrock_routing.behind import read_model
-from langchain_bedrock_routing.clients import ClientSettings, add_headers
+from langchain_bedrock_routing.clients import ClientSettings, Connection, add_headers
 
 __all__ = ["ConfiguredConverse"]
+
+_PREFIX = "bedrock_routing:"
+"""A provider in the way of `init_chat_model`; a model is the same with it and without."""
+
+_CONNECTIONS = 16
+"""How many different connections models that were made of each other share at most."""
 
 
 @lru_cache(maxsize=1)
@@ -28,6 +34,17 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+class _OwnClient(RoutedClient):
+    """Be the client that a model made itself; a model made of it, as for configurable fields, knows it again.
+
+    LangChain constructs such a model anew for every call. It shares the connections, not the settings.
+    """
+
+    given: Any = None
+    """The boto3 client that the caller gave, if any."""
+    connections: dict[Any, Connection]
 
 
 class ConfiguredConverse(ChatBedrockConverse):
@@ -60,6 +77,9 @@ class ConfiguredConverse(ChatBedrockConverse):
         if not isinstance(values, dict):
             return values
         values = dict(cast("dict[str, Any]", values))
+        for name in ("model", "model_id", "router"):
+            if isinstance(values.get(name), str):
+                values[name] = values[name].removeprefix(_PREFIX)
         router = values.pop("router", None)
         if router is not None:
             model = values.get("model") or values.get("model_id") or router
@@ -87,8 +107,11 @@ class ConfiguredConverse(ChatBedrockConverse):
         """Check the settings and prepare clients that are made at their first use."""
         if self.guard_last_turn_only and not self.guardrail_config:
             raise ConfigurationError("guard_last_turn_only=True needs guardrail_config")
-        self._given_client = self.client
-        self.client = self._routed()
+        own = self.client if isinstance(self.client, _OwnClient) else None
+        self._given_client = own.given if own else self.client
+        if own is None and self.client is not None and self.default_headers:
+            add_headers(self.client, self.default_headers)
+        self.client = self._routed(own.connections if own else {})
         if self._known_offline:
             self._validate_nova_reasoning_config()
             if self.reasoning_effort is not None:
@@ -104,21 +127,32 @@ class ConfiguredConverse(ChatBedrockConverse):
         """Tell whether the settings alone say which model answers."""
         return bool(self.base_model_id or read_model(self.model_id).models)
 
-    def _routed(self) -> RoutedClient:
+    def _routed(self, connections: dict[Any, Connection]) -> RoutedClient:
         given = self._given_client
         if isinstance(given, RoutedClient):
             return given
-        if given is not None and self.default_headers:
-            add_headers(given, self.default_headers)
-        settings = self._client_settings()
-        return RoutedClient(
-            given or settings.maker("bedrock-runtime"),
+        connection = self._connection(connections)
+        client = _OwnClient(
+            given or connection.runtime,
             model=self.model_id,
-            control=self.bedrock_client or settings.maker("bedrock"),
+            control=self.bedrock_client or connection.control,
             cache=self.prompt_cache,
             affinity=self.affinity,
             models=self.router_models,
         )
+        client.given, client.connections = given, connections
+        return client
+
+    def _connection(self, connections: dict[Any, Connection]) -> Connection:
+        """Return the connection of these settings, a shared one where there is one."""
+        settings = self._client_settings()
+        other = None if self.region_name else settings.other_region
+        headers = tuple(sorted((self.default_headers or {}).items()))
+        plain = replace(settings, config=None, headers=None, other_region=other)
+        key = (plain, headers, self.config, self.timeout, self.max_retries)
+        if len(connections) >= _CONNECTIONS and key not in connections:
+            connections.clear()
+        return connections.setdefault(key, Connection(settings))
 
     @override
     def _get_effective_config(self) -> Config | None:
@@ -156,7 +190,7 @@ class ConfiguredConverse(ChatBedrockConverse):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self.client = self._routed()
+        self.client = self._routed({})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         shared = {id(each): each for each in (self.client, self.bedrock_client, self._given_client)}

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import boto3
 import pytest
 from langchain_support import NOVA, ToolRounds
 
@@ -61,3 +62,17 @@ def serve() -> Iterator[Callable[..., LocalBedrock]]:
     yield start
     for each in running:
         each.stop()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what boto3 clients are made of, as they are made."""
+    clients: list[dict[str, Any]] = []
+    original = boto3.session.Session.client
+
+    def client(self: Any, service_name: str, **settings: Any) -> Any:
+        clients.append({"service": service_name, **settings})
+        return original(self, service_name, **settings)
+
+    monkeypatch.setattr(boto3.session.Session, "client", client)
+    return clients

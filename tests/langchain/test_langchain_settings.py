@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import NoRegionError
@@ -20,20 +19,6 @@ from langchain_bedrock_routing import ChatBedrockRouter
 
 Make = Callable[..., ChatBedrockRouter]
 ARN = "arn:aws:bedrock:us-east-1:123412341234:default-prompt-router/amazon.nova:1"
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Return what boto3 clients are made of, as they are made."""
-    clients: list[dict[str, Any]] = []
-    original = boto3.session.Session.client
-
-    def client(self: Any, service_name: str, **settings: Any) -> Any:
-        clients.append({"service": service_name, **settings})
-        return original(self, service_name, **settings)
-
-    monkeypatch.setattr(boto3.session.Session, "client", client)
-    return clients
 
 
 @pytest.mark.parametrize("model", [ARN, "amazon.nova:1", "Nova Prompt Router", LITE])
