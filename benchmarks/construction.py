@@ -3,8 +3,8 @@
     python benchmarks/construction.py [--rounds 30]
 
 `ChatBedrockConverse` makes two boto3 clients at once, `ChatBedrockRouter` none before its first call, which
-then makes them. So the time to the first client is measured, too: it is not saved, it is spent later, and only
-once for all configurations of `init_router_model(..., configurable_fields=[...])`.
+then makes them. So the time to the first client is measured, too: it is not saved, it is spent later, and
+only once for all configurations of `init_router_model(..., configurable_fields=[...])`.
 """
 
 import argparse

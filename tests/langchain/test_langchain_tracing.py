@@ -151,6 +151,11 @@ async def ask(llm: Any, way: str, messages: list[Any], **config: Any) -> None:
         list(llm.stream(messages, config))
     elif way == "async":
         await llm.ainvoke(messages, config)
+    elif way == "events v2":
+        async for _ in llm.astream_events(messages, config, version="v2"):
+            pass
+    elif way == "events v3":
+        list(llm.stream_events(messages, config, version="v3"))
     else:
         async for _ in llm.astream(messages, config):
             pass
@@ -268,7 +273,7 @@ def test_the_table_in_the_docs(
     assert (before, row(tracer, on_the_wire(bedrock, custom_arn)[2:])) == documented(tracer.name)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, "events v2", "events v3"])
 async def test_langsmith_prices_the_model_that_answered(
     make_llm: Make, custom_arn: str, bedrock: LocalBedrock, way: str
 ) -> None:

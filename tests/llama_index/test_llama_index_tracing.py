@@ -13,6 +13,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_support import make_index, text_about
 
 from bedrock_local import FixedAnswer, LocalBedrock
+from bedrock_routing import trace_invoked_models
 from llama_index_bedrock_routing import BedrockRouter
 
 Make = Callable[..., BedrockRouter]
@@ -144,6 +145,31 @@ async def test_a_span_says_what_the_service_counted(
     wire = on_the_wire(bedrock, llm)
     assert wire[0]["write"] == wire[1]["read"] > 1_000
     assert tracer.calls() == of(tracer.facts, wire)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_span_of_the_client_says_who_answered(
+    make_llm: Make, bedrock: LocalBedrock, custom_arn: str, way: str
+) -> None:
+    """A tracer around the boto3 client names the model and counts the whole prompt, once it is asked to."""
+    tracing = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    instrumentor = pytest.importorskip("opentelemetry.instrumentation.botocore").BotocoreInstrumentor()
+    exporter = memory.InMemorySpanExporter()
+    provider = tracing.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+    instrumentor.instrument(tracer_provider=provider)
+    trace_invoked_models(provider)
+    try:
+        llm = make_llm(custom_arn)
+        await ask(llm, way, cached("Glaciers"))
+    finally:
+        instrumentor.uninstrument()
+    names = TRACERS["opentelemetry.instrumentation.llamaindex"]
+    facts = ("asked", "answered", "prompt", "completion", "read")
+    said = SpansOf(exporter, {fact: names[fact] for fact in facts}).calls()
+    assert said == of(facts, on_the_wire(bedrock, llm))
 
 
 @pytest.mark.parametrize("streaming", [False, True])
