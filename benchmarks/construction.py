@@ -8,6 +8,7 @@ only once for all configurations of `init_router_model(..., configurable_fields=
 """
 
 import argparse
+import logging
 import os
 import statistics
 import time
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    logging.disable(logging.WARNING)  # langchain-aws says each time that it does not stream a router
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     cases = {
         "ChatBedrockConverse": theirs,
@@ -66,7 +68,7 @@ def main() -> None:
         times = milliseconds(make, rounds)
         median = statistics.median(times)
         base = base or median
-        print(f"{name:40}{median:12.2f}{times[-1]:12.2f}{median / base:10.4f}")
+        print(f"{name:40}{median:12.2f}{times[-1]:12.2f}{median / base:10.5f}")
 
 
 if __name__ == "__main__":
