@@ -34,8 +34,8 @@ __all__ = [
     "ChatBedrockRouter",
     "DocumentsMessage",
     "documents_as_blocks",
-    "is_retryable",
     "init_router_model",
+    "is_retryable",
     "routing_usage",
     "without_cache_points",
 ]
