@@ -13,8 +13,10 @@ from bedrock_routing.errors import (
     RouterNotFoundError,
 )
 from bedrock_routing.fleet import FleetState
+from bedrock_routing.keep_warm import Upkeep
 from bedrock_routing.ledger import Ledger, Totals, collect
 from bedrock_routing.ordering import SeenOrder
+from bedrock_routing.pinging import KeepWarm
 from bedrock_routing.policy import AffinityPolicy, CachePolicy, PricePolicy
 from bedrock_routing.pools import threads
 from bedrock_routing.receipt import Receipt
@@ -37,6 +39,7 @@ __all__ = [
     "ConfigurationError",
     "FleetState",
     "IncompleteStreamError",
+    "KeepWarm",
     "Ledger",
     "MissingExtraError",
     "ModelFacts",
@@ -52,6 +55,7 @@ __all__ = [
     "SeenOrder",
     "Target",
     "Totals",
+    "Upkeep",
     "Usage",
     "collect",
     "context_window",

@@ -29,6 +29,7 @@ from bedrock_routing.language import other_script
 from bedrock_routing.ledger import Ledger
 from bedrock_routing.notes import annotated
 from bedrock_routing.passages import Passage, Route
+from bedrock_routing.pinging import KeepWarm
 from bedrock_routing.planning import Skipped
 from bedrock_routing.policy import AffinityKind, AffinityPolicy, CachePolicy, PricePolicy
 from bedrock_routing.request import member, sequence
@@ -38,6 +39,7 @@ from bedrock_routing.state import CacheState
 from bedrock_routing.staying import Staying
 from bedrock_routing.tables import Bounded
 from bedrock_routing.turn import Target, Turn
+from bedrock_routing.watching import Watchers
 
 __all__ = ["RoutedClient"]
 
@@ -116,6 +118,18 @@ class RoutedClient:
         closed and recorded as incomplete. A call over a prefix that another one is writing waits for that.
         """
         return self._sender.stream(self._admit(params, streams=True))
+
+    def keep_warm(self, **settings: Any) -> KeepWarm:
+        """Return what keeps the prefixes of this client's calls in the cache, once it is entered.
+
+        `with client.keep_warm():` sends pings while the block runs; `settings` are those of `KeepWarm`.
+        """
+        return KeepWarm(self, **settings)
+
+    @property
+    def watchers(self) -> Watchers:
+        """Return who is told of this client's calls when they have come back."""
+        return self._sender.watchers
 
     def target(self, model: str | None = None) -> Target:
         """Return what a call is sent to: its ARN and the models that may answer.

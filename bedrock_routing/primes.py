@@ -9,14 +9,12 @@ from typing import Any
 from bedrock_routing.arns import ModelRef
 from bedrock_routing.placing import Placed
 from bedrock_routing.planning import Plan, Ratios, Skipped
+from bedrock_routing.receipt import PURPOSES, Purpose
 from bedrock_routing.turn import Target, Turn
 
-__all__ = ["PRIME", "models_to_prime", "primed"]
+__all__ = ["models_to_prime", "primed"]
 
 Wire = Mapping[str, Any]
-
-PRIME = "prime: one token, asked for so that calls which wait can read this prefix"
-"""What the receipt of a prime says under `skipped`, for the path `*`."""
 
 
 def models_to_prime(
@@ -38,7 +36,7 @@ def _gain(share: float, ratios: Ratios, waiting: int, *, led: bool) -> float:
     return (1 - warm) * (spared - ratios.write) - warm * ratios.read
 
 
-def primed(turn: Turn, model: ModelRef, last: Placed) -> Turn | None:
+def primed(turn: Turn, model: ModelRef, last: Placed, *, purpose: Purpose = "prime") -> Turn | None:
     """Return a call to one model with the prompt up to a point; `None` where a prompt cannot end there.
 
     It asks for one token. What comes before the point stays as it goes out, and so do all settings, which are
@@ -52,14 +50,14 @@ def primed(turn: Turn, model: ModelRef, last: Placed) -> Turn | None:
         turn,
         target=Target(ref=model, models=(model,), common=turn.target.common),
         params={**params, "inferenceConfig": inference},
-        plan=Plan(cuts={}, skipped=(Skipped(path="*", reason=PRIME),)),
+        plan=Plan(cuts={}, skipped=(Skipped(path="*", reason=PURPOSES[purpose]),)),
         placed=turn.placed[: turn.placed.index(last) + 1],
         cut={},
         asked=None,
         history=None,
         choice=None,
         instead=None,
-        purpose=PRIME,
+        purpose=purpose,
     )
 
 

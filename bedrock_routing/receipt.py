@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from bedrock_routing.misses import Miss
 from bedrock_routing.planning import Skipped
 from bedrock_routing.request import member
 from bedrock_routing.usage import Usage
 
-__all__ = ["KEY", "Receipt"]
+__all__ = ["KEY", "PURPOSES", "Purpose", "Receipt"]
 
 KEY = "bedrock_routing"
 """The key under which a receipt stands in a response and in both frameworks' metadata."""
+
+Purpose: TypeAlias = Literal["prime", "ping"]
+"""Why a call was made that no caller made: so that others can read a prefix, or so that it stays cached."""
+
+PURPOSES: Mapping[Purpose, str] = {
+    "prime": "prime: one token, asked for so that calls which wait can read this prefix",
+    "ping": "ping: one token, asked for so that this prefix stays in the cache",
+}
+"""What the receipt of such a call says, as who decided and under `skipped`, for the path `*`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,8 @@ class Receipt:
     stop_reason: str | None = None
     complete: bool = True
     """Whether the reply ended as it should; `False` for a stream that was cut or left."""
+    purpose: str | None = None
+    """`prime` or `ping`: made for the cache only, so that without caching it would have cost nothing."""
 
     @property
     def saved_usd(self) -> Decimal | None:
@@ -84,6 +95,7 @@ class Receipt:
             "latency_ms": self.latency_ms,
             "stop_reason": self.stop_reason,
             "complete": self.complete,
+            "purpose": self.purpose,
         }
 
     @classmethod
@@ -108,6 +120,7 @@ class Receipt:
             latency_ms=data.get("latency_ms"),
             stop_reason=data.get("stop_reason"),
             complete=data.get("complete", True),
+            purpose=data.get("purpose"),
         )
 
 

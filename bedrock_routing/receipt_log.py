@@ -104,6 +104,7 @@ def _wrong_values(receipt: Receipt) -> Iterator[str]:
         "invoked_model_id": receipt.invoked_model_id,
         "decided_by": receipt.decided_by,
         "router_choice": receipt.router_choice,
+        "purpose": receipt.purpose,
     }
     counts = {f"cache.{name}": count for name, count in (asdict(usage) if usage else {}).items()}
     money = {

@@ -33,11 +33,12 @@ class Savings:
     One model alone would have missed less than several do, so this baseline is rather too high.
     """
     router_uncached_usd: Decimal | None = Decimal(0)
-    """Asking the router without caching. Unknown for a call in which no router was asked."""
+    """Asking the router without caching. Unknown for a call in which no router was asked, unless it was made
+    for the cache only."""
 
     def plus(self, receipt: Receipt) -> Savings:
         """Return the sums with one more call."""
-        routed = receipt.uncached_cost_usd if receipt.router_arn else None
+        routed = receipt.uncached_cost_usd if receipt.router_arn or receipt.purpose else None
         return Savings(
             cost_usd=_sum(self.cost_usd, receipt.cost_usd),
             uncached_usd=_sum(self.uncached_usd, receipt.uncached_cost_usd),

@@ -20,6 +20,7 @@ from bedrock_routing.rules import read_refusal
 from bedrock_routing.streams import RoutedStream
 from bedrock_routing.tracing import CallSpans
 from bedrock_routing.turn import Turn
+from bedrock_routing.watching import Finished, Watchers
 
 __all__ = ["Sender"]
 
@@ -45,6 +46,8 @@ class Sender:
         self._catalog = catalog
         self._ledger = ledger
         self._clock = clock
+        self.watchers = Watchers()
+        """Who is told of each call that a caller made, when it has come back."""
 
     def whole(self, passage: Passage) -> dict[str, Any]:
         """Return a whole reply with its receipt; where others may wait for it, it comes as a stream."""
@@ -66,10 +69,12 @@ class Sender:
             passage.leave()
             raise
 
-    def prime(self, turn: Turn) -> None:
-        """Ask for what others wait for, and account for it."""
+    def prime(self, turn: Turn) -> Receipt:
+        """Ask for what others wait for, or what shall stay warm, and account for it."""
         with CallSpans() as spans:
-            spans.describe(self._finish(turn, self._call("converse", turn)))
+            receipt = self._finish(turn, self._call("converse", turn))
+            spans.describe(receipt)
+            return receipt
 
     def _opened(self, passage: Passage) -> dict[str, Any]:
         with CallSpans() as spans:
@@ -130,6 +135,8 @@ class Sender:
             record(receipt, self._ledger)
         except Exception:
             logger.warning("a ledger failed; the call itself is not affected", exc_info=True)
+        if turn.purpose is None:
+            self.watchers.tell(Finished(turn=turn, receipt=receipt, ask=self.prime, clock=self._clock))
         return receipt
 
     def _send(self, operation: str, passage: Passage) -> tuple[dict[str, Any], Turn]:

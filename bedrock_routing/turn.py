@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from bedrock_routing.arns import ModelRef, parse_invoked
@@ -17,7 +18,7 @@ from bedrock_routing.placing import Placed, without_points
 from bedrock_routing.planning import Plan, Skipped
 from bedrock_routing.policy import PricePolicy
 from bedrock_routing.pricing import cost_of, uncached_cost_of
-from bedrock_routing.receipt import Receipt
+from bedrock_routing.receipt import PURPOSES, Purpose, Receipt
 from bedrock_routing.request import Block, member, most_tokens, read_blocks
 from bedrock_routing.rules import Refusal
 from bedrock_routing.savings import lost_by, strongest_cost_of
@@ -81,8 +82,8 @@ class Turn:
     """What was decided on who is asked, where that was not left to the router or the caller."""
     instead: Turn | None = None
     """The call as it goes to the router, should the model that was chosen not be there for direct calls."""
-    purpose: str | None = None
-    """What a call is for that nobody asked for, in words."""
+    purpose: Purpose | None = None
+    """Why this call is made, where it is not the caller's: without caching there would be none."""
 
     @property
     def decided_by(self) -> str:
@@ -90,7 +91,7 @@ class Turn:
         if self.choice is not None:
             return self.choice.decision.decided_by
         if self.purpose is not None:
-            return self.purpose
+            return PURPOSES[self.purpose]
         return "router: every call asks it" if self.target.is_router else "caller: the model was named"
 
     @property
@@ -151,7 +152,7 @@ class Turn:
             skipped=self.plan.skipped,
             miss=miss,
             cost_usd=cost,
-            uncached_cost_usd=usage and uncached_cost_of(ref, usage, prices, routed=routed),
+            uncached_cost_usd=usage and self._uncached(ref, usage),
             strongest_cost_usd=usage
             and strongest_cost_of(choice.models if choice else self.target.models, usage, prices)
             if routed or choice
@@ -159,7 +160,13 @@ class Turn:
             latency_ms=member(member(reply, "metrics"), "latencyMs"),
             stop_reason=member(reply, "stopReason"),
             complete=complete,
+            purpose=self.purpose,
         )
+
+    def _uncached(self, ref: ModelRef | None, usage: Usage) -> Decimal | None:
+        if self.purpose is not None:
+            return Decimal(0)
+        return uncached_cost_of(ref, usage, self.prices, routed=self.target.is_router)
 
     def _invoked(self, reply: Wire) -> str | None:
         router = member(member(reply, "trace"), "promptRouter")

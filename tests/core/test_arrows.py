@@ -29,6 +29,8 @@ PURE = frozenset(
         "engine",
         "fleet_entries",
         "history",
+        "keep_warm",
+        "kept",
         "language",
         "misses",
         "ordering",

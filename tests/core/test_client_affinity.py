@@ -25,7 +25,6 @@ from bedrock_routing import (
 )
 from bedrock_routing.conversations import Conversations, conversations_of
 from bedrock_routing.pricing import cost_of
-from bedrock_routing.primes import PRIME
 
 Connect = Callable[..., RoutedClient]
 Serve = Callable[..., LocalBedrock]
@@ -539,7 +538,7 @@ def test_calls_at_once_over_a_cold_prefix(serve: Serve, connect: Connect, docume
     written = [each.usage["cacheWriteInputTokens"] for each in bedrock.requests if each.usage]
     assert sum(each > 2_000 for each in written) == 2
     assert len(replies) == 12
-    primes = [each for each in ledger.receipts if each.decided_by == PRIME]
+    primes = [each for each in ledger.receipts if each.purpose == "prime"]
     assert 1 <= len(primes) <= 2
     assert all(each.router_arn is None for each in primes)
     assert deciders([question(client, document, "Later?")]) == ["sticky"]

@@ -25,7 +25,7 @@ from bedrock_routing import (
 )
 from bedrock_routing.fanout import gate_of
 from bedrock_routing.planning import Ratios
-from bedrock_routing.primes import PRIME, models_to_prime
+from bedrock_routing.primes import models_to_prime
 
 Connect = Callable[..., RoutedClient]
 Serve = Callable[..., LocalBedrock]
@@ -197,9 +197,11 @@ def test_each_model_behind_a_router_writes_once(
     assert set(writes(at_pace).values()) == {1}
     assert len(writes(at_pace)) == 2
     receipts = client.kept.receipts
-    primes = [each for each in receipts if any(skip.reason == PRIME for skip in each.skipped)]
+    primes = [each for each in receipts if each.purpose == "prime"]
     assert {each.model for each in primes} == {parse(each).model_id for each in PAIR}
     assert {each.usage.output for each in primes if each.usage} == {1}
+    assert [each.purpose for each in primes] == ["prime", "prime"]
+    assert [each.saved_usd for each in primes] == [-each.cost_usd for each in primes if each.cost_usd]
     assert len(receipts) == 42
     assert sorted(
         each.body["inferenceConfig"]["maxTokens"]

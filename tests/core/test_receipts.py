@@ -36,6 +36,7 @@ receipts = st.builds(
     latency_ms=st.none() | counts,
     stop_reason=names,
     complete=st.booleans(),
+    purpose=st.sampled_from([None, "prime", "ping"]),
 )
 
 
@@ -71,6 +72,7 @@ def test_a_receipt_has_the_documented_keys() -> None:
         "latency_ms",
         "stop_reason",
         "complete",
+        "purpose",
     ]
     assert list(shown["cache"]) == [
         "read",
