@@ -1,6 +1,7 @@
 """Ask Amazon Bedrock prompt routers, pay for each document once, and know which model answered."""
 
 from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.bulk import Progress, converse_many
 from bedrock_routing.catalog import CacheRules, Catalog, Common, ModelFacts
 from bedrock_routing.client import RoutedClient
 from bedrock_routing.documents import remember_documents
@@ -13,6 +14,7 @@ from bedrock_routing.errors import (
     RouterNotFoundError,
 )
 from bedrock_routing.fleet import FleetState
+from bedrock_routing.grouping import Group, group_by_prefix
 from bedrock_routing.keep_warm import Upkeep
 from bedrock_routing.ledger import Ledger, Totals, collect
 from bedrock_routing.ordering import SeenOrder
@@ -38,6 +40,7 @@ __all__ = [
     "Common",
     "ConfigurationError",
     "FleetState",
+    "Group",
     "IncompleteStreamError",
     "KeepWarm",
     "Ledger",
@@ -45,6 +48,7 @@ __all__ = [
     "ModelFacts",
     "ModelRef",
     "PricePolicy",
+    "Progress",
     "Receipt",
     "RetiredModelError",
     "RoutedClient",
@@ -59,7 +63,9 @@ __all__ = [
     "Usage",
     "collect",
     "context_window",
+    "converse_many",
     "describe_call",
+    "group_by_prefix",
     "parse",
     "remember_documents",
     "threads",

@@ -11,7 +11,8 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -118,6 +119,15 @@ class RoutedClient:
         closed and recorded as incomplete. A call over a prefix that another one is writing waits for that.
         """
         return self._sender.stream(self._admit(params, streams=True))
+
+    @contextmanager
+    def more_to_come(self) -> Generator[None]:
+        """Let calls inside the block know that others follow, which can read what one of them writes."""
+        if self._cache is None or self._cache.fan_out == "off":
+            yield
+            return
+        with gate_of(self._engine().state).arriving():
+            yield
 
     def keep_warm(self, **settings: Any) -> KeepWarm:
         """Return what keeps the prefixes of this client's calls in the cache, once it is entered.

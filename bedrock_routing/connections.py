@@ -7,11 +7,12 @@ from typing import Any
 
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.httpsession import MAX_POOL_CONNECTIONS
 from botocore.session import Session
 
 from bedrock_routing.accounts import credentials_of, is_client
 
-__all__ = ["Lazy", "control_of", "is_botocore"]
+__all__ = ["Lazy", "connections_of", "control_of", "is_botocore"]
 
 _CONTROL_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 """The control plane is asked once per process; where it cannot be reached, a call must not wait for it."""
@@ -46,6 +47,13 @@ def control_of(client: Any) -> Any:
     return session.create_client(
         "bedrock", region_name=meta.region_name, endpoint_url=own, config=_CONTROL_CONFIG
     )
+
+
+def connections_of(client: Any) -> int:
+    """Return how many calls a client can make at once without opening connections only to drop them."""
+    config = getattr(getattr(client, "meta", None), "config", None)
+    found = getattr(config, "max_pool_connections", None)
+    return found if isinstance(found, int) and found > 0 else MAX_POOL_CONNECTIONS
 
 
 def is_botocore(client: Any) -> bool:

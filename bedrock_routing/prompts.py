@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from bedrock_routing.documents import DocumentMemory
@@ -70,7 +71,7 @@ def _pieces(prompt: Prompt) -> Iterator[Piece]:
     yield Piece(path=_FIELDS, message=None, content=prefix, tokens=0)
     blocks = read_blocks(params)
     in_messages = False
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in zip_longest(blocks, blocks[1:]):
         if block.kind == "cachePoint":
             continue
         if block.section == "messages" and not in_messages:

@@ -28,6 +28,7 @@ PURE = frozenset(
         "documents",
         "engine",
         "fleet_entries",
+        "grouping",
         "history",
         "keep_warm",
         "kept",
