@@ -109,6 +109,10 @@ class Schedule:
         del self._unsent[number]
         return number
 
+    def followers(self, number: int) -> int:
+        """Return how many requests of the same group wait, for one that was taken."""
+        return len(self._members.get(self._sent[number], ()))
+
     def ended(self, number: int, *, failed: bool) -> None:
         """Note that a call has come back. Where a leader failed, the next of its group leads."""
         name = self._sent.pop(number)
@@ -172,13 +176,12 @@ def converse_many(
     at_once = connections_of(client) if max_concurrency is None else max_concurrency
     if at_once < 1 or ahead < 1:
         raise ConfigurationError(f"max_concurrency ({at_once}) and ahead ({ahead}) must be at least 1")
-    with client.more_to_come():
-        outcomes = _make_all(client.converse, requests, at_once, ahead, _telling(on_progress))
+    outcomes = _make_all(client, requests, at_once, ahead, _telling(on_progress))
     return outcomes if return_errors else _raise_first(outcomes)
 
 
 def _make_all(
-    call: Callable[..., dict[str, Any]],
+    client: RoutedClient,
     requests: Iterable[Wire],
     at_once: int,
     ahead: int,
@@ -193,9 +196,10 @@ def _make_all(
     ended: SimpleQueue[tuple[int, dict[str, Any] | BaseException]] = SimpleQueue()
     progress = Progress(total=total)
 
-    def make(number: int, request: Wire) -> None:
+    def make(number: int, request: Wire, followers: int) -> None:
         try:
-            ended.put((number, call(**request)))
+            with client.more_to_come(followers):
+                ended.put((number, client.converse(**request)))
         except BaseException as error:
             ended.put((number, error))
 
@@ -206,7 +210,8 @@ def _make_all(
                 schedule.add({number: _beginnings(request) for number, request in more.items()})
             running = len(waiting) - schedule.unsent
             while running < at_once and (number := schedule.take()) is not None:
-                pool.submit(copy_context().run, make, number, waiting[number])
+                followers = schedule.followers(number)
+                pool.submit(copy_context().run, make, number, waiting[number], followers)
                 running += 1
             if not running:
                 break

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -47,6 +48,7 @@ __all__ = ["RoutedClient"]
 logger = logging.getLogger("bedrock_routing")
 
 _states: Bounded[str, CacheState] = Bounded(64)
+_followers: ContextVar[int] = ContextVar("bedrock_routing_followers", default=0)
 _warned: set[str] = set()
 _lock = threading.Lock()
 
@@ -121,13 +123,21 @@ class RoutedClient:
         return self._sender.stream(self._admit(params, streams=True))
 
     @contextmanager
-    def more_to_come(self) -> Generator[None]:
-        """Let calls inside the block know that others follow, which can read what one of them writes."""
-        if self._cache is None or self._cache.fan_out == "off":
+    def more_to_come(self, calls: int) -> Generator[None]:
+        """Let a call inside the block know how many will follow it over the same prefix.
+
+        If it is the one that writes, it is sent so that they can read early, and models behind a router are
+        primed for them.
+        """
+        if not calls or self._cache is None or self._cache.fan_out == "off":
             yield
             return
-        with gate_of(self._engine().state).arriving():
-            yield
+        token = _followers.set(calls)
+        try:
+            with gate_of(self._engine().state).arriving():
+                yield
+        finally:
+            _followers.reset(token)
 
     def keep_warm(self, **settings: Any) -> KeepWarm:
         """Return what keeps the prefixes of this client's calls in the cache, once it is entered.
@@ -216,6 +226,7 @@ class RoutedClient:
                 clock=self._clock,
                 policy=policy,
                 streams=streams,
+                followers=_followers.get(),
                 may_stream=early and not streams and is_botocore(self._client.get()),
             )
             return gate.admit(turn, route)

@@ -189,17 +189,19 @@ class Gate:
     def _primes(self, turn: Turn, route: Route, writing: Writing, *, led: bool) -> dict[str, Turn]:
         """Return the calls that prime models for those who wait, by model."""
         target = turn.target
-        if not target.is_router or not writing.wanted or not self._may_prime(turn, route):
+        wanted = bool(writing.wanted) or route.followers > 0
+        if not target.is_router or not wanted or not self._may_prime(turn, route):
             return {}
         refs = dict(zip(target.cache_keys, target.models, strict=True))
         shares = dict(zip(refs, turn.state.shares(target.arn, target.cache_keys), strict=True))
         for point in reversed(turn.placed):
-            ttl = point.boundary.ttl
+            ttl, own = point.boundary.ttl, point.boundary.kind in _OWN_KINDS
+            later = 0 if own else route.followers
             chosen = models_to_prime(
                 shares,
                 _cold_models(turn, point, route.clock()),
                 {key: ratios_of((ref,), ttl, turn.prices) for key, ref in refs.items()},
-                waiting=writing.wanted.get(_key(turn, point), 0),
+                waiting=writing.wanted.get(_key(turn, point), 0) + later,
                 led=led,
             )
             calls = {key: call for key in chosen if (call := primed(turn, refs[key], point))}

@@ -87,7 +87,8 @@ class Upkeep:
         `floor((write - read) / read)` where nothing comes besides: 11 at Claude's prices, 3 at Nova's. After
         more, even a call that comes at last has not earned back what was spent on waiting for it.
         """
-        return math.floor((1 + _EXACT) / self.least_chance) if self.least_chance else None
+        limit = (1 + _EXACT) / self.least_chance if self.least_chance else math.inf
+        return math.floor(limit) if math.isfinite(limit) else None
 
     def advise(self, chance: float, *, sent: int = 0) -> Advice:
         """Tell whether one more ping pays.

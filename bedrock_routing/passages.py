@@ -68,6 +68,8 @@ class Route:
     policy: CachePolicy
     streams: bool
     """Whether the caller asked for a stream."""
+    followers: int = 0
+    """How many calls over the same prefix are known to come later, besides those that wait."""
     may_stream: bool
     """Whether a call for a whole answer may be sent as a stream, so that its first event is seen."""
 

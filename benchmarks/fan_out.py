@@ -1,7 +1,8 @@
 """What 200 questions over ten documents cost, and take, when they are all asked at once.
 
 Each on one Claude model, a Claude pair under a router that alternates, and the Nova router: everybody at once
-(`off`), waiting for the first one's reply, for its first event, and with primes behind a router. The local
+(`off`), waiting for the first one's reply, for its first event, and with primes behind a router; then as a
+list given to `converse_many`, with a thread for every question, and with 32 as in a long list. The local
 Bedrock runs in a process of its own, at a simulated pace: 0.3 s to the first event, about 2.3 s for a whole
 answer. Costs are those of genai-prices, with the primes. Run it:
 
@@ -18,7 +19,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -26,10 +27,10 @@ import boto3
 from botocore.config import Config
 
 from bedrock_local import FixedAnswer, LocalBedrock, Pace
-from bedrock_routing import CachePolicy, Ledger, RoutedClient, remember_documents
+from bedrock_routing import CachePolicy, Ledger, RoutedClient, converse_many, remember_documents
 from bedrock_routing.state import CacheState
 
-__all__ = ["POLICIES", "TARGETS", "Measured", "endpoint", "measure"]
+__all__ = ["TARGETS", "WAYS", "Measured", "Way", "endpoint", "measure"]
 
 QUESTIONS = 200
 DOCUMENTS = 10
@@ -47,11 +48,28 @@ TARGETS: Mapping[str, Sequence[str]] = {
     "Claude pair": ("us.anthropic.claude-opus-4-8", "us.anthropic.claude-sonnet-4-6"),
     "Nova router": ("us.amazon.nova-pro-v1:0", "us.amazon.nova-lite-v1:0"),
 }
-POLICIES: Mapping[str, CachePolicy] = {
-    "all at once": CachePolicy(fan_out="off"),
-    "reply": CachePolicy(fan_out="reply"),
-    "first event": CachePolicy(prime=False),
-    "first event, primes": CachePolicy(),
+FEW = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Say how a batch is asked."""
+
+    policy: CachePolicy = field(default_factory=CachePolicy)
+    threads: int = QUESTIONS
+    bulk: bool = False
+    """With `converse_many`; else each question from a thread of its own, in the order given."""
+
+
+WAYS: Mapping[str, Way] = {
+    "all at once": Way(policy=CachePolicy(fan_out="off")),
+    "reply": Way(policy=CachePolicy(fan_out="reply")),
+    "first event": Way(policy=CachePolicy(prime=False)),
+    "first event, primes": Way(),
+    "bulk": Way(bulk=True),
+    f"{FEW} threads, off": Way(policy=CachePolicy(fan_out="off"), threads=FEW),
+    f"{FEW} threads": Way(threads=FEW),
+    f"{FEW} threads, bulk": Way(threads=FEW, bulk=True),
 }
 
 
@@ -77,22 +95,28 @@ def documents() -> list[str]:
     ]
 
 
-def measure(url: str, model: str, policy: CachePolicy) -> Measured:
-    """Ask all questions at once, each from a thread of its own, and nothing known before."""
+def measure(url: str, model: str, way: Way) -> Measured:
+    """Ask all questions, over the documents in turn, and nothing known before."""
     texts, ledger = documents(), Ledger(keep=2 * QUESTIONS)
     remember_documents(texts)
     config = Config(max_pool_connections=QUESTIONS + 2 * DOCUMENTS)
     runtime = boto3.client("bedrock-runtime", endpoint_url=url, config=config, **_WHERE)
-    client = RoutedClient(runtime, model=model, cache=policy, ledger=ledger, state=CacheState())
+    client = RoutedClient(runtime, model=model, cache=way.policy, ledger=ledger, state=CacheState())
     client.target()
 
-    def ask(number: int) -> None:
-        question = [{"role": "user", "content": [{"text": f"Question {number}?"}]}]
-        client.converse(system=[{"text": texts[number % DOCUMENTS]}], messages=question)
-
+    requests = [
+        {
+            "system": [{"text": texts[number % DOCUMENTS]}],
+            "messages": [{"role": "user", "content": [{"text": f"Question {number}?"}]}],
+        }
+        for number in range(QUESTIONS)
+    ]
     start = time.perf_counter()
-    with ThreadPoolExecutor(QUESTIONS) as pool:
-        list(pool.map(ask, range(QUESTIONS)))
+    if way.bulk:
+        converse_many(client, requests, max_concurrency=way.threads)
+    else:
+        with ThreadPoolExecutor(way.threads) as pool:
+            list(pool.map(lambda request: client.converse(**request), requests))
     seconds = time.perf_counter() - start
     wrote = Counter(str(each.model) for each in ledger.receipts if each.usage and each.usage.write)
     cost = ledger.total.cost_usd
@@ -134,11 +158,11 @@ def main() -> None:
     print(f"{'':14}{'':22}{'seconds':>8}{'':>7}{'cost':>9}{'':>7}{'calls':>6}  writes by model")
     for target in TARGETS:
         before: Measured | None = None
-        for name, policy in POLICIES.items():
+        for name, way in WAYS.items():
             if len(TARGETS[target]) == 1 and "primes" in name:
                 continue
             with endpoint() as (url, targets):  # cold every time
-                found = measure(url, targets[target], policy)
+                found = measure(url, targets[target], way)
             before = before or found
             print(
                 f"{target:14}{name:22}{found.seconds:8.2f}{found.seconds / before.seconds:6.2f}x"

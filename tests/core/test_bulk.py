@@ -35,6 +35,7 @@ Connect = Callable[..., RoutedClient]
 Serve = Callable[..., LocalBedrock]
 Request = dict[str, Any]
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+PAIR = ("us.anthropic.claude-opus-4-8", "us.anthropic.claude-sonnet-4-6")
 LEASES = tuple(
     " ".join(f"Clause {number} of lease {lease} says that the tenant pays in time." for number in range(200))
     for lease in range(4)
@@ -215,6 +216,20 @@ def test_each_document_is_written_once(serve: Serve, at_once: int) -> None:
     assert writes(bedrock) == len(LEASES)
     assert sum(reply["bedrock_routing"]["cache"]["read"] > 2_000 for reply in replies) == 36
     assert ledger.total.calls == 40
+
+
+def test_each_model_behind_a_router_writes_once(serve: Serve) -> None:
+    """On few threads few calls wait, but those that are to come are known: models are primed for them."""
+    bedrock = serve(clock=SystemClock(), latency=0.05, routing="alternate")
+    remember_documents(LEASES)
+    ledger = Ledger()
+    router = bedrock.create_router("pair", list(PAIR))
+    client = RoutedClient(bedrock.client(max_pool_connections=20), model=router, ledger=ledger)
+    replies = converse_many(client, interleaved(48), max_concurrency=4)
+    assert writes(bedrock) == len(PAIR) * len(LEASES)
+    primes = [each for each in ledger.receipts if each.purpose == "prime"]
+    assert len(served(bedrock)) == len(replies) + len(primes)
+    assert not any(reply["bedrock_routing"]["purpose"] for reply in replies)
 
 
 def test_one_thread_asks_group_by_group(bedrock: LocalBedrock, connect: Connect) -> None:
