@@ -5,6 +5,7 @@ Pure: what is warm or seen is asked of functions that the caller hands in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,8 @@ class Known:
     """Whether it was part of an earlier request."""
     ended: Callable[[bytes], bool]
     """Whether it was a whole earlier request: then this one continues that conversation."""
+    shared: tuple[int, float] = (-1, 0.0)
+    """The block, and the characters of it, up to which other calls are known to come that ask the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ def measure(
                 ceiling = min(ceiling, likely)
             continue
         late = known.late(gaps_of(candidate.kind)) if len(known.lifetimes) > 1 else 0.0
+        if (index, math.inf if offset is None else offset) <= known.shared:
+            likely, late = _WARM_CHANCE, 0.0
         ttl, warm = _lifetime(candidate, digest, known, chance=likely, late=late, longest=longest)
         longest = longest if candidate.by_hand else ttl
         chance = _WARM_CHANCE if any(warm) else likely * (1 - late if ttl == "5m" else 1)

@@ -12,6 +12,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,6 +23,7 @@ from bedrock_routing.connections import connections_of
 from bedrock_routing.documents import process_memory
 from bedrock_routing.errors import ConfigurationError
 from bedrock_routing.grouping import Beginning, arrange, beginnings_of
+from bedrock_routing.passages import Sharing
 
 __all__ = ["Outcome", "Progress", "Schedule", "converse_many"]
 
@@ -73,7 +75,7 @@ class Schedule:
         self._members: dict[_Name, deque[int]] = {}
         self._states: dict[_Name, _State] = {}
         self._begun: dict[_Name, None] = {}
-        self._sent: dict[int, _Name] = {}
+        self._sent: dict[int, tuple[_Name, Beginning | None]] = {}
         self._leaders: dict[_Name, int] = {}
 
     @property
@@ -105,17 +107,19 @@ class Schedule:
         if self._states.get(name, _State.COLD) is _State.COLD:
             self._states[name] = _State.LED
             self._leaders[name] = number
-        self._sent[number] = name
-        del self._unsent[number]
+        beginnings = self._unsent.pop(number)
+        self._sent[number] = name, next((each for each in beginnings if each.digest == name), None)
         return number
 
-    def followers(self, number: int) -> int:
-        """Return how many requests of the same group wait, for one that was taken."""
-        return len(self._members.get(self._sent[number], ()))
+    def sharing(self, number: int) -> Sharing | None:
+        """Return what a request that was taken shares with the others of its group."""
+        name, end = self._sent[number]
+        followers = len(self._members.get(name, ()))
+        return end and Sharing(path=end.path, end=end.end, followers=followers)
 
     def ended(self, number: int, *, failed: bool) -> None:
         """Note that a call has come back. Where a leader failed, the next of its group leads."""
-        name = self._sent.pop(number)
+        name, _ = self._sent.pop(number)
         if not failed:
             self._states[name] = _State.WARM
         elif self._states[name] is _State.LED and self._leaders[name] == number:
@@ -196,9 +200,9 @@ def _make_all(
     ended: SimpleQueue[tuple[int, dict[str, Any] | BaseException]] = SimpleQueue()
     progress = Progress(total=total)
 
-    def make(number: int, request: Wire, followers: int) -> None:
+    def make(number: int, request: Wire, sharing: Sharing | None) -> None:
         try:
-            with client.more_to_come(followers):
+            with nullcontext() if sharing is None else client.sharing(sharing):
                 ended.put((number, client.converse(**request)))
         except BaseException as error:
             ended.put((number, error))
@@ -210,8 +214,8 @@ def _make_all(
                 schedule.add({number: _beginnings(request) for number, request in more.items()})
             running = len(waiting) - schedule.unsent
             while running < at_once and (number := schedule.take()) is not None:
-                followers = schedule.followers(number)
-                pool.submit(copy_context().run, make, number, waiting[number], followers)
+                sharing = schedule.sharing(number)
+                pool.submit(copy_context().run, make, number, waiting[number], sharing)
                 running += 1
             if not running:
                 break

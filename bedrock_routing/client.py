@@ -30,7 +30,7 @@ from bedrock_routing.fanout import gate_of
 from bedrock_routing.language import other_script
 from bedrock_routing.ledger import Ledger
 from bedrock_routing.notes import annotated
-from bedrock_routing.passages import Passage, Route
+from bedrock_routing.passages import Passage, Route, Sharing
 from bedrock_routing.pinging import KeepWarm
 from bedrock_routing.planning import Skipped
 from bedrock_routing.policy import AffinityKind, AffinityPolicy, CachePolicy, PricePolicy
@@ -48,7 +48,7 @@ __all__ = ["RoutedClient"]
 logger = logging.getLogger("bedrock_routing")
 
 _states: Bounded[str, CacheState] = Bounded(64)
-_followers: ContextVar[int] = ContextVar("bedrock_routing_followers", default=0)
+_sharing: ContextVar[Sharing | None] = ContextVar("bedrock_routing_sharing", default=None)
 _warned: set[str] = set()
 _lock = threading.Lock()
 
@@ -123,21 +123,21 @@ class RoutedClient:
         return self._sender.stream(self._admit(params, streams=True))
 
     @contextmanager
-    def more_to_come(self, calls: int) -> Generator[None]:
-        """Let a call inside the block know how many will follow it over the same prefix.
+    def sharing(self, what: Sharing) -> Generator[None]:
+        """Let a call inside the block know what it shares with others that are made at about the same time.
 
-        If it is the one that writes, it is sent so that they can read early, and models behind a router are
-        primed for them.
+        What it shares is worth a cache point. If it is the one that writes, it is sent so that those that
+        follow can read early, and models behind a router are primed for them.
         """
-        if not calls or self._cache is None or self._cache.fan_out == "off":
-            yield
-            return
-        token = _followers.set(calls)
+        token = _sharing.set(what)
         try:
-            with gate_of(self._engine().state).arriving():
+            if not what.followers or self._cache is None or self._cache.fan_out == "off":
                 yield
+            else:
+                with gate_of(self._engine().state).arriving():
+                    yield
         finally:
-            _followers.reset(token)
+            _sharing.reset(token)
 
     def keep_warm(self, **settings: Any) -> KeepWarm:
         """Return what keeps the prefixes of this client's calls in the cache, once it is entered.
@@ -185,7 +185,9 @@ class RoutedClient:
     def _planned(self, request: Mapping[str, Any], target: Target) -> Turn:
         engine = self._engine()
         try:
-            return engine.begin(request, target, self._clock())
+            shared = _sharing.get()
+            place = None if shared is None else (shared.path, shared.end)
+            return engine.begin(request, target, self._clock(), shared=place)
         except Exception:
             logger.warning("planning failed; the request goes out as it was written", exc_info=True)
             return engine.as_written(
@@ -226,7 +228,7 @@ class RoutedClient:
                 clock=self._clock,
                 policy=policy,
                 streams=streams,
-                followers=_followers.get(),
+                followers=shared.followers if (shared := _sharing.get()) else 0,
                 may_stream=early and not streams and is_botocore(self._client.get()),
             )
             return gate.admit(turn, route)

@@ -7,6 +7,7 @@ back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,8 +56,14 @@ class Engine:
     history: History = field(default_factory=History)
     """What earlier calls had cached; it only explains what is missed."""
 
-    def begin(self, params: Wire, target: Target, now: float) -> Turn:
-        """Plan a request; the returned turn holds what goes out."""
+    def begin(
+        self, params: Wire, target: Target, now: float, *, shared: tuple[str, int | None] | None = None
+    ) -> Turn:
+        """Plan a request; the returned turn holds what goes out.
+
+        `shared`: the path of the block, and the characters of its text (`None`: all), up to which other calls
+        are known to ask the same now.
+        """
         blocks = read_blocks(params)
         if self.cache is None:
             return self.as_written(params, target)
@@ -65,7 +72,7 @@ class Engine:
             return self._unplanned(params, blocks, target, now)
         self.state.refresh(now)
         digester = Digester(params)
-        plan = self._plan(params, blocks, target, rules=rules, digester=digester, now=now)
+        plan = self._plan(params, blocks, target, rules=rules, digester=digester, now=now, shared=shared)
         outgoing = place(params, blocks, plan)
         moved = outgoing.moved
         skipped = tuple(
@@ -124,6 +131,7 @@ class Engine:
         rules: CacheRules,
         digester: Digester,
         now: float,
+        shared: tuple[str, int | None] | None = None,
     ) -> Plan:
         policy = self.cache or CachePolicy()
         lifetimes = self._lifetimes(policy, rules)
@@ -143,6 +151,7 @@ class Engine:
             shares=self.state.shares(target.arn, target.cache_keys),
             lifetimes=lifetimes,
             late=lambda gaps: self.state.chance(gaps, 0.0),
+            shared=_place_of(shared, blocks),
         )
         recalled = recall(
             blocks,
@@ -276,6 +285,14 @@ def _shortened(blocks: Sequence[Block], points: Sequence[Boundary]) -> Iterator[
         if own is not None and member(own.value, "ttl") == "1h" and point.ttl == "5m":
             reason = "5m instead of 1h: a model does not offer 1h, or a 5m point stands before it"
             yield Skipped(path=own.path, reason=reason)
+
+
+def _place_of(shared: tuple[str, int | None] | None, blocks: Sequence[Block]) -> tuple[int, float]:
+    if shared is None:
+        return -1, 0.0
+    path, end = shared
+    index = next((index for index, block in enumerate(blocks) if block.path == path), -1)
+    return index, math.inf if end is None else end
 
 
 def _is_forced(params: Wire) -> bool:

@@ -29,6 +29,10 @@ class Beginning(NamedTuple):
     """Equal for equal beginnings of calls to the same model."""
     tokens: int
     """Estimated size."""
+    path: str
+    """The place on the wire of the block that it ends in."""
+    end: int | None
+    """The characters of that block's text up to its end; `None`: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,23 +80,26 @@ def arrange(
 
     More may be counted than is to be grouped: a request can share with one that is sent already.
     """
-    members: dict[Beginning | int, list[int]] = {}
+    members: dict[bytes | int, list[int]] = {}
+    tokens: dict[bytes | int, int] = {}
     first: dict[bytes, int] = {}
     for number, beginnings in each.items():
         shared = _longest_shared(beginnings, counts, min_tokens)
-        members.setdefault(number if shared is None else shared, []).append(number)
+        key = number if shared is None else shared.digest
+        members.setdefault(key, []).append(number)
+        tokens[key] = 0 if shared is None else shared.tokens
         for beginning in beginnings:
             first.setdefault(beginning.digest, len(first))
 
-    def place(key: Beginning | int) -> tuple[int, ...]:
-        beginnings = each[members[key][0]]
-        end = beginnings.index(key) + 1 if isinstance(key, Beginning) else len(beginnings)
-        return tuple(first[beginning.digest] for beginning in beginnings[:end])
+    def place(key: bytes | int) -> tuple[int, ...]:
+        digests = [beginning.digest for beginning in each[members[key][0]]]
+        end = digests.index(key) + 1 if isinstance(key, bytes) else len(digests)
+        return tuple(first[digest] for digest in digests[:end])
 
     return tuple(
         Group(
-            prefix=key.digest if isinstance(key, Beginning) else None,
-            tokens=key.tokens if isinstance(key, Beginning) else 0,
+            prefix=key if isinstance(key, bytes) else None,
+            tokens=tokens[key],
             members=tuple(members[key]),
         )
         for key in sorted(members, key=place)
@@ -109,7 +116,7 @@ def beginnings_of(request: Wire, documents: DocumentMemory) -> tuple[Beginning, 
         digest = xxh3_128_digest(digest + place + piece.content)
         tokens += piece.tokens
         if piece.block is not None:
-            found.append(Beginning(digest, tokens))
+            found.append(Beginning(digest, tokens, piece.path, piece.end))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from bedrock_routing.turn import Turn
 if TYPE_CHECKING:
     from bedrock_routing.fanout import Gate
 
-__all__ = ["UNFINISHED", "Key", "Passage", "Route", "Stage", "Writing"]
+__all__ = ["UNFINISHED", "Key", "Passage", "Route", "Sharing", "Stage", "Writing"]
 
 logger = logging.getLogger("bedrock_routing")
 
@@ -34,6 +34,18 @@ class Stage(enum.Enum):
     READY = enum.auto()
     GONE = enum.auto()
     """The call came to nothing: one of those who wait leads next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """Say what a call is known to share with others that are made at about the same time."""
+
+    path: str
+    """The block on the wire in which that ends."""
+    end: int | None = None
+    """The characters of its text up to there; `None`: the whole block."""
+    followers: int = 0
+    """How many of the others are still to come."""
 
 
 UNFINISHED = (Stage.WRITING, Stage.PRIMING)

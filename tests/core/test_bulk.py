@@ -183,7 +183,7 @@ def test_nothing_makes_no_group() -> None:
 def test_a_schedule_sends_each_once_and_leaders_first(names: list[int], at_once: int, chance: Any) -> None:
     """However calls come back and fail, each is sent once, and a warm group is done before another begins."""
     schedule, running, sent, warm = Schedule(at_once), [], [], set()
-    numbered = {place: (Beginning(bytes([name]), 9),) for place, name in enumerate(names)}
+    numbered = {place: (Beginning(bytes([name]), 9, "system.0", None),) for place, name in enumerate(names)}
     half = len(names) // 2
     schedule.add({place: numbered[place] for place in range(half)})
     schedule.add({place: numbered[place] for place in range(half, len(names))})
@@ -230,6 +230,20 @@ def test_each_model_behind_a_router_writes_once(serve: Serve) -> None:
     primes = [each for each in ledger.receipts if each.purpose == "prime"]
     assert len(served(bedrock)) == len(replies) + len(primes)
     assert not any(reply["bedrock_routing"]["purpose"] for reply in replies)
+
+
+def test_what_a_list_shares_need_not_be_guessed(bedrock: LocalBedrock, connect: Connect) -> None:
+    """Where no document ever came back, one that two requests of a list share is written and read."""
+    client = connect(bedrock, SONNET)
+    singles = [LEASES[0].replace("lease 0", f"contract {number}") for number in range(8)]
+    remember_documents([*singles, *LEASES])
+    for text in singles:
+        client.converse(**question([text], "Who?"))
+    alone = client.converse(**question([LEASES[1]], "Who?"))["bedrock_routing"]
+    both = [question([LEASES[0]], text) for text in ("Who?", "When?")]
+    first, second = converse_many(client, both, max_concurrency=1)
+    assert alone["cache"]["points"] == []
+    assert first["bedrock_routing"]["cache"]["write"] == second["bedrock_routing"]["cache"]["read"] > 2_000
 
 
 def test_one_thread_asks_group_by_group(bedrock: LocalBedrock, connect: Connect) -> None:
