@@ -1,6 +1,7 @@
 """Ask Amazon Bedrock prompt routers, pay for each document once, and know which model answered."""
 
 from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.async_client import AsyncRoutedClient, AsyncRoutedStream, AsyncRunner, runner_for
 from bedrock_routing.bulk import Progress, converse_many
 from bedrock_routing.catalog import CacheRules, Catalog, Common, ModelFacts
 from bedrock_routing.client import RoutedClient
@@ -20,7 +21,6 @@ from bedrock_routing.ledger import Ledger, Totals, collect
 from bedrock_routing.ordering import SeenOrder
 from bedrock_routing.pinging import KeepWarm
 from bedrock_routing.policy import AffinityPolicy, CachePolicy, PricePolicy
-from bedrock_routing.pools import threads
 from bedrock_routing.receipt import Receipt
 from bedrock_routing.router_rules import RouterSpec
 from bedrock_routing.routers import RouterDirectory, RouterInfo
@@ -32,6 +32,9 @@ from bedrock_routing.windows import context_window
 
 __all__ = [
     "AffinityPolicy",
+    "AsyncRoutedClient",
+    "AsyncRoutedStream",
+    "AsyncRunner",
     "BedrockRoutingError",
     "CachePolicy",
     "CacheRules",
@@ -68,6 +71,6 @@ __all__ = [
     "group_by_prefix",
     "parse",
     "remember_documents",
-    "threads",
+    "runner_for",
     "trace_invoked_models",
 ]

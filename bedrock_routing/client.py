@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bedrock_routing.accounts import address_of, scope_of
 from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.bridge import aside
 from bedrock_routing.catalog import Catalog, Common
 from bedrock_routing.connections import Lazy, control_of, is_botocore
 from bedrock_routing.conversations import conversations_of
@@ -63,7 +64,7 @@ class RoutedClient:
     models behind a router that may not be looked up. `affinity` says whether a model that holds the beginning
     of a prompt is asked in a router's place: an `AffinityPolicy`, or its kind alone. Warm prefixes, refusals
     and document texts are shared with all clients of the same endpoint in this process unless `state` is
-    given.
+    given. Of `source`, the wrapped client, and `on_event_loops` `AsyncRoutedClient` has what it needs.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class RoutedClient:
         state: CacheState | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = Lazy(client)
+        self._client = self.source = Lazy(client)
+        self.on_event_loops: dict[int, Any] = {}
         self._model = parse(model).raw if model is not None else None
         self._control = Lazy(control if control is not None else lambda: control_of(self._client.get()))
         self._cache = CachePolicy() if cache is True else cache or None
@@ -159,11 +161,17 @@ class RoutedClient:
         wanted = model or self._model
         if wanted is None:
             raise ConfigurationError("no model: give model= to the client or modelId= to the call")
-        found = self._resolver().resolve(wanted, models=self._models)
+        found = self._resolve(wanted)
         if found.is_router and not found.models:
             learned = tuple(parse(each) for each in self._engine().state.answered(found.arn))
             return self._resolver().target(found.ref, learned, found.common.why)
         return found
+
+    def _resolve(self, wanted: str) -> Target:
+        directory = self._directory
+        if directory is not None and directory.knows(wanted, models=self._models):
+            return directory.resolve(wanted, models=self._models)
+        return aside(lambda: self._resolver().resolve(wanted, models=self._models))
 
     def abilities(self, model: str | None = None) -> Common:
         """Return what every model that may answer allows: cache rules and tool choices."""

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
+from bedrock_routing.bridge import pause, signal
 from bedrock_routing.passages import UNFINISHED, Key, Passage, Route, Stage, Writing
 from bedrock_routing.placing import Placed
 from bedrock_routing.planning import Skipped
@@ -69,17 +70,26 @@ class Gate:
         passage = Passage(turn=turn, gate=self, route=route)
         cold = self._cold(passage.turn, route)
         if cold and self._arriving <= 1 and self._may_stream(passage.turn, route):
-            time.sleep(_LOOK_AROUND)
+            pause(_LOOK_AROUND)
             passage.turn = route.plan()  # what came meanwhile may be through already
             cold = self._cold(passage.turn, route)
         began, released = 0.0, set[Key]()
         while cold:
             with self._lock:
                 held = self._held(passage.turn, route, cold)
-                if held is not None:
-                    began = began or time.monotonic()
-                deadline = began + route.policy.fan_out_seconds
-                if held is None or not _await(held, _keys(passage.turn, cold), deadline):
+                if held is None:
+                    self._lead(passage, route, cold)
+                    break
+                began = began or time.monotonic()
+                wanted = [key for key in _keys(passage.turn, cold) if key in held.keys]
+                ready = held.join(wanted, signal())
+            try:  # without the lock: where many calls share a thread, the others take it meanwhile
+                ready.wait(max(0.0, began + route.policy.fan_out_seconds - time.monotonic()))
+            finally:
+                with self._lock:
+                    held.part(wanted, ready)
+            with self._lock:
+                if held.stage in UNFINISHED:  # it took too long
                     self._lead(passage, route, cold)
                     break
                 if held.stage is Stage.READY:  # once is enough, even if nothing was cached
@@ -106,8 +116,7 @@ class Gate:
                 return
             primes = self._primes(turn, route, writing, led=led)
             writing.primes, writing.pending = frozenset(primes), len(primes)
-            writing.stage = Stage.PRIMING if primes else Stage.READY
-            writing.changed.notify_all()
+            writing.become(Stage.PRIMING if primes else Stage.READY)
         for prime in primes.values():
             run = contextvars.copy_context().run
             threading.Thread(
@@ -125,8 +134,7 @@ class Gate:
         with self._lock:
             writing.over = True
             if writing.stage is Stage.WRITING:
-                writing.stage = Stage.GONE
-                writing.changed.notify_all()
+                writing.become(Stage.GONE)
             self._forget(writing)
 
     def fail(self, what: str, arn: str, now: float) -> None:
@@ -179,7 +187,6 @@ class Gate:
         shared = any(held.values()) or any(each.boundary.kind not in _OWN_KINDS for each in cold)
         passage.early = possible and shared and (self._arriving > 1 or any(held.values()))
         passage.writing = Writing(
-            changed=threading.Condition(self._lock),
             keys=tuple(free),
             since=now,
             late=possible and not passage.early,
@@ -219,8 +226,7 @@ class Gate:
             with self._lock:
                 writing.pending -= 1
                 if not writing.pending:
-                    writing.stage = Stage.READY
-                    writing.changed.notify_all()
+                    writing.become(Stage.READY)
                     self._forget(writing)
 
     def _may_stream(self, turn: Turn, route: Route) -> bool:
@@ -234,18 +240,6 @@ class Gate:
             for key in writing.keys:
                 if self._writing.get(key) is writing:
                     del self._writing[key]
-
-
-def _await(writing: Writing, keys: Sequence[Key], deadline: float) -> bool:
-    """Wait, with the lock that its condition holds, until a call can be read; `False`: it took too long."""
-    wanted = [key for key in keys if key in writing.keys]
-    for key in wanted:
-        writing.wanted[key] = writing.wanted.get(key, 0) + 1
-    while writing.stage in UNFINISHED and (left := deadline - time.monotonic()) > 0:
-        writing.changed.wait(left)
-    for key in wanted:
-        writing.wanted[key] -= 1
-    return writing.stage not in UNFINISHED
 
 
 def _yields(writing: Writing, now: float, route: Route) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from bedrock_routing.bridge import Signal
 from bedrock_routing.catalog import Ttl
 from bedrock_routing.policy import CachePolicy
 from bedrock_routing.receipt import Receipt
@@ -55,18 +55,39 @@ UNFINISHED = (Stage.WRITING, Stage.PRIMING)
 class Writing:
     """Be one call that writes prefixes, and know who waits for it; guarded by the gate's lock."""
 
-    changed: threading.Condition
     keys: tuple[Key, ...]
     since: float
     late: bool
     """Only its reply will be seen; a call whose first event is seen leads instead of waiting for it."""
     stage: Stage = Stage.WRITING
     wanted: dict[Key, int] = field(default_factory=dict[Key, int])
+    waiting: list[Signal] = field(default_factory=list[Signal])
+    """Given once the stage is final, to all who wait: threads, and calls on event loops."""
     primes: frozenset[str] = frozenset()
     """The models that were primed."""
     pending: int = 0
     """How many primes have not come back yet."""
     over: bool = False
+
+    def join(self, wanted: Sequence[Key], ready: Signal) -> Signal:
+        """Count a call that waits for some of the prefixes; return what it is to wait for."""
+        for key in wanted:
+            self.wanted[key] = self.wanted.get(key, 0) + 1
+        self.waiting.append(ready)
+        return ready
+
+    def part(self, wanted: Sequence[Key], ready: Signal) -> None:
+        """Let a call wait no more, for whatever reason."""
+        for key in wanted:
+            self.wanted[key] -= 1
+        self.waiting.remove(ready)
+
+    def become(self, stage: Stage) -> None:
+        """Come to a stage; one that is final releases those who wait."""
+        self.stage = stage
+        if stage not in UNFINISHED:
+            for each in self.waiting:
+                each.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

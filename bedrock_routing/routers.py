@@ -171,6 +171,10 @@ class RouterDirectory:
                 del _resolved[key]
         self._targets.clear()
 
+    def knows(self, model: str, *, models: Sequence[str] = ()) -> bool:
+        """Tell whether `resolve` need not ask the service, nor wait for a call that does."""
+        return (model, tuple(models)) in self._targets
+
     def resolve(self, model: str, *, models: Sequence[str] = ()) -> Target:
         """Return what a model string stands for, with the models that may answer.
 

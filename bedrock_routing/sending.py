@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bedrock_routing.assembly import whole_reply
+from bedrock_routing.bridge import current
 from bedrock_routing.catalog import Catalog
 from bedrock_routing.connections import Lazy
 from bedrock_routing.fanout import Passage
@@ -159,7 +160,9 @@ class Sender:
                 return reply, turn
 
     def _call(self, operation: str, turn: Turn) -> dict[str, Any]:
-        method = getattr(self._client.get(), operation)
+        bridge = current()
+        own = None if bridge is None else bridge.client_for(self._client)
+        method = getattr(self._client.get() if own is None else own, operation)
         try:
             return method(modelId=turn.target.arn, **turn.params)
         except (ClientError, BotoCoreError) as error:

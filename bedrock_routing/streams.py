@@ -77,10 +77,6 @@ class RoutedStream:
         try:
             for event in self._all_events():
                 yield self._noted(event)
-        except GeneratorExit:
-            _close(self._stream)
-            self._record(complete=False)
-            raise
         except _CUT as error:
             raise self._incomplete("its connection was cut") from error
         except Exception as error:
@@ -89,6 +85,10 @@ class RoutedStream:
             if explained is error:
                 raise
             raise explained from error
+        except BaseException:  # its reader leaves: the generator is closed, or the task is cancelled
+            _close(self._stream)
+            self._record(complete=False)
+            raise
         if "stopReason" not in self._reply:
             raise self._incomplete("it has no messageStop event")
         if self.receipt is None:

@@ -27,7 +27,6 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
-from bedrock_routing import threads
 from langchain_bedrock_routing.behind import common_profile, read_model
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
 from langchain_bedrock_routing.errors import handed_out, is_retryable, model_errors
@@ -123,9 +122,7 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
         **kwargs: Any,
     ) -> ChatResult:
         manager = run_manager.get_sync() if run_manager else None
-        return await threads(self.max_concurrency).run(
-            partial(self._generate, messages, stop, manager, **kwargs)
-        )
+        return await self._runner().run(partial(self._generate, messages, stop, manager, **kwargs))
 
     @override
     async def _astream(
@@ -136,7 +133,7 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = Call(self.client)
-        chunks = threads(self.max_concurrency).iterate(
+        chunks = self._runner().iterate(
             partial(handed_out, call, self._chunks(call, messages, stop, None, kwargs)),
             interrupt=call.interrupt,
         )

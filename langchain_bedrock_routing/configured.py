@@ -13,7 +13,14 @@ from langchain_aws import ChatBedrockConverse
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from bedrock_routing import AffinityPolicy, CachePolicy, ConfigurationError, RoutedClient
+from bedrock_routing import (
+    AffinityPolicy,
+    AsyncRunner,
+    CachePolicy,
+    ConfigurationError,
+    RoutedClient,
+    runner_for,
+)
 from langchain_bedrock_routing.behind import read_model
 from langchain_bedrock_routing.clients import ClientSettings, Connection, add_headers
 
@@ -67,6 +74,10 @@ class ConfiguredConverse(ChatBedrockConverse):
 
     max_concurrency: int = Field(default=256, ge=1)
     """How many async calls, and as many streams, run at once in this process; more wait for their turn."""
+
+    native_async: bool | None = None
+    """Whether async calls run on the event loop itself (extra `async`) or on threads of our own; `None`: on
+    the event loop where the extra is installed and no `client` was given."""
 
     _given_client: Any = PrivateAttr(default=None)
 
@@ -167,6 +178,11 @@ class ConfiguredConverse(ChatBedrockConverse):
         if self.max_retries is not None:
             given["retries"] = {"max_attempts": self.max_retries}
         return (self.config or Config()).merge(Config(**given)) if given else self.config
+
+    def _runner(self) -> AsyncRunner:
+        given = self._given_client is not None and self.native_async is None
+        native = False if given else self.native_async
+        return runner_for(self.client, native=native, max_concurrency=self.max_concurrency)
 
     def _client_settings(self) -> ClientSettings:
         given = self._given_client

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from bedrock_routing import (
     AffinityPolicy,
+    AsyncRunner,
     CachePolicy,
     Catalog,
     Common,
@@ -21,6 +22,7 @@ from bedrock_routing import (
     RoutedClient,
     context_window,
     parse,
+    runner_for,
 )
 from llama_index_bedrock_routing.clients import ClientSettings
 
@@ -31,7 +33,7 @@ _SMALLEST_WINDOW = 128_000
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _SAID_ELSEWHERE = {
     "application_inference_profile_arn": "give the ARN as model=",
-    "async_client": "async calls use client=, on threads",
+    "async_client": "async calls use client=; with native_async=True on the event loop",
     "supports_forced_tool_calls": "the catalog knows it",
     "system_prompt_caching": "cache=CachePolicy(system=...)",
     "tool_caching": "cache=CachePolicy(tools=...)",
@@ -62,6 +64,9 @@ class ConfiguredRouter(FunctionCallingLLM):
     """The models behind the router, for callers who may not ask `bedrock:GetPromptRouter`."""
     max_concurrency: int = Field(default=256, ge=1)
     """How many async calls, and as many streams, run at once in this process; more wait for their turn."""
+    native_async: bool | None = None
+    """Whether async calls run on the event loop itself (extra `async`) or on threads of our own; `None`: on
+    the event loop where the extra is installed and no `client` was given."""
     context_window: int | None = Field(default=None, gt=0)
     """Tokens that LlamaIndex packs; `None`: the least of the models', where they are known, else 128,000."""
     is_function_calling_model: bool | None = None
@@ -126,6 +131,11 @@ class ConfiguredRouter(FunctionCallingLLM):
             affinity=self.affinity,
             models=self.router_models,
         )
+
+    def _runner(self) -> AsyncRunner:
+        given = self.client is not None and self.native_async is None
+        native = False if given else self.native_async
+        return runner_for(self._routed, native=native, max_concurrency=self.max_concurrency)
 
     def _client_settings(self) -> ClientSettings:
         return ClientSettings(

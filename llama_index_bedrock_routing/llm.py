@@ -32,7 +32,7 @@ from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.tools.types import BaseTool
 from typing_extensions import override
 
-from bedrock_routing import Common, threads
+from bedrock_routing import Common
 from llama_index_bedrock_routing.configured import ConfiguredRouter
 from llama_index_bedrock_routing.content import Wire
 from llama_index_bedrock_routing.replies import read_content, response_of
@@ -124,7 +124,7 @@ class BedrockRouter(ConfiguredRouter):
         return response_of(reply, read_content(content), asked=request["modelId"])
 
     async def _aask(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return await threads(self.max_concurrency).run(partial(self._ask, list(messages), **kwargs))
+        return await self._runner().run(partial(self._ask, list(messages), **kwargs))
 
     def _stream(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         return self._chunks(_Call(), messages, kwargs)
@@ -144,7 +144,7 @@ class BedrockRouter(ConfiguredRouter):
         self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[ChatResponse]:
         call = _Call()
-        chunks = threads(self.max_concurrency).iterate(
+        chunks = self._runner().iterate(
             partial(self._chunks, call, messages, kwargs), interrupt=call.interrupt
         )
         async with contextlib.aclosing(chunks):

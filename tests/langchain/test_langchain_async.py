@@ -1,4 +1,4 @@
-"""Async calls: on threads of our own, many at once, ended when their reader leaves."""
+"""Async calls, on threads of our own and on the event loop: many at once, ended when their reader leaves."""
 
 import asyncio
 import contextvars
@@ -12,11 +12,29 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from bedrock_local import Fault, FixedAnswer, LocalBedrock, Pace
 from bedrock_routing import IncompleteStreamError
+from bedrock_routing.loop_clients import has_extra
 from bedrock_routing.pools import Threads
 from langchain_bedrock_routing import ChatBedrockRouter, routing_usage
 
 Make = Callable[..., ChatBedrockRouter]
 FLAG: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
+
+
+@pytest.fixture(params=[False, True], ids=["threads", "event loop"])
+def native(request: pytest.FixtureRequest) -> bool:
+    """Run a test on each path of async calls."""
+    if request.param and not has_extra():
+        pytest.skip("the extra 'async' is not installed")
+    return request.param
+
+
+@pytest.fixture
+def make_llm(bedrock: LocalBedrock, native: bool) -> Make:
+    def make(model: str = "amazon.nova:1", **settings: Any) -> ChatBedrockRouter:
+        where = {"region_name": "us-east-1", "endpoint_url": bedrock.endpoint_url}
+        return ChatBedrockRouter(model=model, **{**where, "native_async": native, **settings})
+
+    return make
 
 
 @pytest.fixture
@@ -40,10 +58,14 @@ def nothing() -> None:
     """Interrupt nothing."""
 
 
-@pytest.mark.usefixtures("no_default_executor")
-async def test_calls_use_threads_of_our_own(make_llm: Make) -> None:
-    """Neither calls nor streams nor batches need the event loop's executor."""
+async def test_calls_leave_the_default_executor_alone(
+    make_llm: Make, native: bool, request: pytest.FixtureRequest
+) -> None:
+    """Neither calls nor streams nor batches need the event loop's executor, once there is a TLS context."""
     llm = make_llm()
+    if native:
+        await llm.ainvoke("Hello")
+    request.getfixturevalue("no_default_executor")
     await llm.ainvoke("Hello")
     await llm.abatch(["Hello", "Good evening"])
     assert [chunk async for chunk in llm.astream("Hello")]

@@ -1,4 +1,4 @@
-"""Async calls: on threads of our own, many at once, ended when their reader leaves."""
+"""Async calls, on threads of our own and on the event loop: many at once, ended when their reader leaves."""
 
 import asyncio
 import contextvars
@@ -10,12 +10,30 @@ import pytest
 from llama_index.core.llms import ChatMessage
 
 from bedrock_local import Fault, FixedAnswer, LocalBedrock
+from bedrock_routing.loop_clients import has_extra
 from bedrock_routing.pools import Threads
 from llama_index_bedrock_routing import BedrockRouter, routing_usage
 
 Make = Callable[..., BedrockRouter]
 HELLO = [ChatMessage(role="user", content="Hello")]
 FLAG: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
+
+
+@pytest.fixture(params=[False, True], ids=["threads", "event loop"])
+def native(request: pytest.FixtureRequest) -> bool:
+    """Run a test on each path of async calls."""
+    if request.param and not has_extra():
+        pytest.skip("the extra 'async' is not installed")
+    return request.param
+
+
+@pytest.fixture
+def make_llm(bedrock: LocalBedrock, native: bool) -> Make:
+    def make(model: str = "amazon.nova:1", **settings: Any) -> BedrockRouter:
+        where = {"region_name": "us-east-1", "endpoint_url": bedrock.endpoint_url}
+        return BedrockRouter(model=model, **{**where, "native_async": native, **settings})
+
+    return make
 
 
 @pytest.fixture
@@ -39,10 +57,14 @@ def nothing() -> None:
     """Interrupt nothing."""
 
 
-@pytest.mark.usefixtures("no_default_executor")
-async def test_calls_use_threads_of_our_own(make_llm: Make) -> None:
-    """Neither calls nor streams need the event loop's executor."""
+async def test_calls_leave_the_default_executor_alone(
+    make_llm: Make, native: bool, request: pytest.FixtureRequest
+) -> None:
+    """Neither calls nor streams need the event loop's executor, once there is a TLS context."""
     llm = make_llm()
+    if native:
+        await llm.achat(HELLO)
+    request.getfixturevalue("no_default_executor")
     await llm.achat(HELLO)
     await llm.acomplete("Hello")
     assert [each async for each in await llm.astream_chat(HELLO)]
