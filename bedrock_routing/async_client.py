@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from bedrock_routing.bridge import in_thread, run_on_loop
 from bedrock_routing.client import RoutedClient
@@ -147,13 +147,20 @@ class AsyncRoutedStream:
 
     def __init__(self, stream: RoutedStream, *, run: Callable[..., Any], left: Callable[[], None]) -> None:
         self._stream = stream
-        self._run = run
         self._left: Callable[[], None] | None = left
-        self._events = self._follow()
+        self._events = _events_of(stream, run)
 
-    def __aiter__(self) -> AsyncIterator[Mapping[str, Any]]:
+    def __aiter__(self) -> Self:
         """Return the one iterator of this stream."""
-        return self._events
+        return self
+
+    async def __anext__(self) -> Mapping[str, Any]:
+        """Return the next event."""
+        try:
+            return await anext(self._events)
+        except BaseException:
+            self._end()
+            raise
 
     @property
     def receipt(self) -> Receipt | None:
@@ -165,14 +172,6 @@ class AsyncRoutedStream:
         await self._events.aclose()
         self._end()
 
-    async def _follow(self) -> AsyncGenerator[Mapping[str, Any]]:
-        events = iter(self._stream)
-        try:
-            while (event := await self._run(partial(next, events, _END))) is not _END:
-                yield event
-        finally:
-            self._end()
-
     def _end(self) -> None:
         self._stream.close()
         if self._left is not None:
@@ -180,8 +179,14 @@ class AsyncRoutedStream:
             self._left = None
 
     def __del__(self) -> None:
-        """Let others have the place of a stream that nobody has read."""
+        """Let others have the place of a stream that is read no more."""
         self._end()
+
+
+async def _events_of(stream: RoutedStream, run: Callable[..., Any]) -> AsyncGenerator[Mapping[str, Any]]:
+    events = iter(stream)
+    while (event := await run(partial(next, events, _END))) is not _END:
+        yield event
 
 
 def runner_for(client: RoutedClient, *, native: bool | None, max_concurrency: int) -> AsyncRunner:

@@ -16,6 +16,7 @@ from typing import Any
 from botocore import UNSIGNED
 from botocore.args import ClientConfigString
 from botocore.exceptions import ReadTimeoutError, ResponseStreamingError
+from botocore.tokens import FrozenAuthToken
 
 from bedrock_routing.accounts import credentials_of
 from bedrock_routing.bridge import Bridge, current, in_thread
@@ -143,7 +144,8 @@ class _Tokens:
         self._token = token
 
     def load_token(self, **_: Any) -> Any:
-        return None if self._token is None else self
+        frozen = self._token is None or isinstance(self._token, FrozenAuthToken)
+        return self._token if frozen else self
 
     async def get_frozen_token(self) -> Any:
         return await in_thread(self._token.get_frozen_token)

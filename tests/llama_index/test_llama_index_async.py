@@ -174,6 +174,8 @@ async def test_cancelling_ends_streams(make_llm: Make) -> None:
     """Cancelled readers free the threads of their streams for others."""
     with LocalBedrock(answers=FixedAnswer("word " * 200)) as bedrock:
         llm = make_llm(endpoint_url=bedrock.endpoint_url, max_concurrency=2)
+        await llm.achat(HELLO)
+        idle = bedrock.connections
         bedrock.fail(Fault(kind="drip", seconds=5), times=2, operation="ConverseStream")
         started = 0
 
@@ -184,7 +186,7 @@ async def test_cancelling_ends_streams(make_llm: Make) -> None:
                 pass
 
         readers = [asyncio.create_task(read()) for _ in range(2)]
-        await until(lambda: started == 2)
+        await until(lambda: started == 2 and bedrock.connections > idle)
         await asyncio.sleep(0.1)
         for each in readers:
             each.cancel()
