@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 
+from bedrock_routing.arns import parse
 from bedrock_routing.bridge import in_thread, run_on_loop
 from bedrock_routing.client import RoutedClient
 from bedrock_routing.errors import MissingExtraError
 from bedrock_routing.loop_clients import LoopClient, check_twin, has_extra, twin_of
+from bedrock_routing.policy import PricePolicy
 from bedrock_routing.pools import threads
+from bedrock_routing.pricing import ratios_of
 from bedrock_routing.receipt import Receipt
 from bedrock_routing.streams import RoutedStream
 
@@ -118,8 +121,13 @@ class AsyncRoutedClient:
                 self._of_loops.pop(loop, None)
             raise
 
+    def _made(self) -> Any:
+        """Return the boto3 client; it, and the table of prices, take a while to come."""
+        ratios_of((parse("amazon.nova-lite-v1:0"),), "5m", PricePolicy())
+        return self._client.source.get()
+
     async def _connect(self) -> _OfLoop:
-        made = await in_thread(self._client.source.get)
+        made = await in_thread(self._made)
         check_twin(made)
         forget = partial(self._of_loops.pop, asyncio.get_running_loop(), None)
         holder = twin_of(made, connections=2 * self._size, closed=forget)

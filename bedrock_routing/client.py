@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -47,6 +48,9 @@ from bedrock_routing.watching import Watchers
 __all__ = ["RoutedClient"]
 
 logger = logging.getLogger("bedrock_routing")
+
+_LONG = 250_000
+"""Characters; one that is seen for the first time takes some milliseconds to plan."""
 
 _states: Bounded[str, CacheState] = Bounded(64)
 _sharing: ContextVar[Sharing | None] = ContextVar("bedrock_routing_sharing", default=None)
@@ -192,10 +196,11 @@ class RoutedClient:
 
     def _planned(self, request: Mapping[str, Any], target: Target) -> Turn:
         engine = self._engine()
+        shared = _sharing.get()
+        place = None if shared is None else (shared.path, shared.end)
+        plan = partial(engine.begin, request, target, self._clock(), shared=place)
         try:
-            shared = _sharing.get()
-            place = None if shared is None else (shared.path, shared.end)
-            return engine.begin(request, target, self._clock(), shared=place)
+            return aside(plan) if _is_long(request) else plan()
         except Exception:
             logger.warning("planning failed; the request goes out as it was written", exc_info=True)
             return engine.as_written(
@@ -302,6 +307,14 @@ def _level_of_caller() -> int:
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("bedrock_routing"):
         level, frame = level + 1, frame.f_back
     return level - 1
+
+
+def _is_long(request: Mapping[str, Any]) -> bool:
+    """Tell whether planning may take longer than an event loop should stand still for it."""
+    contents = (member(message, "content") for message in sequence(request.get("messages")))
+    blocks = (block for blocks in (request.get("system"), *contents) for block in sequence(blocks))
+    texts = (member(block, "text") for block in blocks)
+    return sum(len(text) for text in texts if isinstance(text, str)) > _LONG
 
 
 def _last_text(request: Mapping[str, Any]) -> str:

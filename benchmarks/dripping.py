@@ -48,9 +48,12 @@ class Dripping:
     url: str
     lines: IO[str]
 
-    def ended(self) -> float:
-        """Return when the next connection was closed by its client, in `time.monotonic`'s seconds."""
-        return float(self.lines.readline())
+    def heard(self, what: str) -> float:
+        """Wait until the service has `asked` or `closed` to say; return when that was, in monotonic seconds."""
+        while True:
+            said, _, when = self.lines.readline().partition(" ")
+            if said == what:
+                return float(when)
 
 
 @contextmanager
@@ -105,6 +108,7 @@ class _Connection(asyncio.Protocol):
         if length is None or len(body) < int(length.removeprefix(_LENGTH)):
             return
         self._received = b""
+        print("asked", time.monotonic(), flush=True)
         answers = self._frames if b"/converse-stream " in head.partition(b"\r\n")[0] else [_WHOLE]
         start = asyncio.get_running_loop().time() + self._latency
         for number, each in enumerate(answers):
@@ -113,7 +117,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Say when it was closed."""
         del exc
-        print(time.monotonic(), flush=True)
+        print("closed", time.monotonic(), flush=True)
 
 
 async def _serve(latency: float, events: int, every: float) -> None:

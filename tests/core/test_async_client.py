@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +28,7 @@ from bedrock_routing import (
     async_client,
     fanout,
 )
+from bedrock_routing.engine import Engine
 from bedrock_routing.loop_clients import has_extra
 
 pytestmark = pytest.mark.skipif(not has_extra(), reason="the extra 'async' is not installed")
@@ -315,6 +317,26 @@ async def test_a_refused_point_is_dropped(bedrock: LocalBedrock, connect: Connec
     assert [event async for event in stream]
     assert stream.receipt.points == ()
     assert stream.receipt.complete
+
+
+async def test_a_long_prompt_is_planned_by_a_thread(
+    bedrock: LocalBedrock, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes a while to plan does not hold the event loop up; a short one is planned on the loop."""
+    planning: list[threading.Thread] = []
+    begin = Engine.begin
+
+    def note(*arguments: Any) -> Any:
+        planning.append(threading.current_thread())
+        return begin(*arguments)
+
+    monkeypatch.setattr(Engine, "begin", note)
+    on_loop = AsyncRoutedClient(connect(bedrock, LITE))
+    await on_loop.converse(**hello())
+    here = len(planning)
+    assert set(planning) == {threading.main_thread()}
+    await on_loop.converse(**about("word " * 60_000))
+    assert threading.main_thread() not in planning[here:]
 
 
 # The same settings

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import copy
+import pickle
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -11,7 +13,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from bedrock_local import Fault, FixedAnswer, LocalBedrock, Pace
-from bedrock_routing import IncompleteStreamError
+from bedrock_routing import AsyncRoutedClient, IncompleteStreamError, MissingExtraError, async_client
 from bedrock_routing.loop_clients import has_extra
 from bedrock_routing.pools import Threads
 from langchain_bedrock_routing import ChatBedrockRouter, routing_usage
@@ -263,3 +265,40 @@ async def test_an_exception_ends_the_items() -> None:
     assert await anext(items) == 1
     with pytest.raises(LookupError, match="no more"):
         await anext(items)
+
+
+# Which path
+
+
+def test_a_given_client_is_called_on_threads(make_llm: Make, bedrock: LocalBedrock) -> None:
+    """Handlers and stubs of a client that was given stay in use, unless the settings say otherwise."""
+    given = bedrock.client()
+    assert isinstance(make_llm(client=given, native_async=None)._runner(), Threads)
+    assert make_llm(native_async=None)._runner().__class__ is (AsyncRoutedClient if has_extra() else Threads)
+
+
+def test_the_extra_is_named(make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for the event loop without the extra says what to install."""
+    monkeypatch.setattr(async_client, "has_extra", lambda: False)
+    with pytest.raises(MissingExtraError, match=r"bedrock-routing\[async\]"):
+        asyncio.run(make_llm(native_async=True).ainvoke("Hello"))
+
+
+async def test_headers_are_sent(make_llm: Make) -> None:
+    """`default_headers` go out with calls and streams."""
+    sent: list[str] = []
+    llm = make_llm(default_headers={"x-team": "search"})
+    llm.client.meta.events.register(
+        "before-send.bedrock-runtime", lambda request, **_: sent.append(request.headers.get("x-team"))
+    )
+    await llm.ainvoke("Hello")
+    assert [chunk async for chunk in llm.astream("Hello")]
+    assert sent == ["search", "search"]
+
+
+async def test_a_model_that_was_asked_can_be_copied(make_llm: Make) -> None:
+    """Connections belong to the process: a copy and a stored model do without them, and still answer."""
+    llm = make_llm()
+    await llm.ainvoke("Hello")
+    for twin in (copy.deepcopy(llm), pickle.loads(pickle.dumps(llm))):
+        assert (await twin.ainvoke("Hello")).text == "This is a fixed answer."
