@@ -1,15 +1,16 @@
 """How many calls at once each model class carries, and how long the event loop stands still meanwhile.
 
 200 calls, then 200 streams of about 20 events, each after 200 ms of latency, with both frameworks: the
-existing class and this project's, on threads and, with the extra `async`, on the event loop; three times each,
-and the worst of the three is printed. A task that wakes every two milliseconds measures the stalls. Python's
-full garbage collection stops everything for some 70 ms, whoever asks: it is put off until after each
+existing class and this project's, on threads and, with the extra `async`, on the event loop; three times
+each, and the worst of the three is printed. A task that wakes every two milliseconds measures the stalls.
+Python's full garbage collection stops everything for some 70 ms, whoever asks: it is put off until after each
 measurement.
 
 Then 60 LangChain streams at once, of 20 chunks that the service sends 10 ms apart: the longest time between
-two chunks of one stream, its median over the streams and the worst of them. Before all that, 100 of 200 streams
-are cancelled in the middle, and the connections that the process still holds are counted (where /proc tells);
-and single calls and streams are cancelled, and the service says when their connection was closed. Run it:
+two chunks of one stream, its median over the streams and the worst of them. Before all that, 100 of 200
+streams are cancelled in the middle, and the connections that the process still holds are counted (where /proc
+tells); and single calls and streams are cancelled, and the service says when their connection was closed.
+Run it:
 
     python benchmarks/at_once.py
 """

@@ -49,7 +49,7 @@ class Dripping:
     lines: IO[str]
 
     def heard(self, what: str) -> float:
-        """Wait until the service has `asked` or `closed` to say; return when that was, in monotonic seconds."""
+        """Wait until the service says that it was `asked` or `closed`; return when, in monotonic seconds."""
         while True:
             said, _, when = self.lines.readline().partition(" ")
             if said == what:

@@ -33,7 +33,7 @@ _SMALLEST_WINDOW = 128_000
 _SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _SAID_ELSEWHERE = {
     "application_inference_profile_arn": "give the ARN as model=",
-    "async_client": "async calls use client=; with native_async=True on the event loop",
+    "async_client": "async calls need none; client= and native_async= say how they are made",
     "supports_forced_tool_calls": "the catalog knows it",
     "system_prompt_caching": "cache=CachePolicy(system=...)",
     "tool_caching": "cache=CachePolicy(tools=...)",
