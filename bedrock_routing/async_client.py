@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -65,15 +66,14 @@ class AsyncRoutedClient:
     async def converse_stream(self, **params: Any) -> dict[str, Any]:
         """Call ConverseStream as `RoutedClient.converse_stream` does; `stream` is read with `async for`."""
         here = await self._here()
+        run = partial(self._run, here, context=contextvars.copy_context())
         await here.streams.acquire()
         try:
-            response = await self._run(here, partial(self._client.converse_stream, **params))
+            response = await run(partial(self._client.converse_stream, **params))
         except BaseException:
             here.streams.release()
             raise
-        events = AsyncRoutedStream(
-            response["stream"], run=partial(self._run, here), left=here.streams.release
-        )
+        events = AsyncRoutedStream(response["stream"], run=run, left=here.streams.release)
         return {**response, "stream": events}
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -91,10 +91,11 @@ class AsyncRoutedClient:
         """
         del interrupt
         here = await self._here()
+        context = contextvars.copy_context()
         async with here.streams:
-            items = await self._run(here, make)
+            items = await self._run(here, make, context)
             with contextlib.closing(items):
-                while (item := await self._run(here, partial(next, items, _END))) is not _END:
+                while (item := await self._run(here, partial(next, items, _END), context)) is not _END:
                     yield item
 
     async def aclose(self) -> None:
@@ -103,8 +104,10 @@ class AsyncRoutedClient:
         if connecting is not None:
             await (await connecting).holder.aclose()
 
-    async def _run(self, here: _OfLoop, call: Callable[[], T]) -> T:
-        return await run_on_loop(call, here.client, source=self._client.source)
+    async def _run(
+        self, here: _OfLoop, call: Callable[[], T], context: contextvars.Context | None = None
+    ) -> T:
+        return await run_on_loop(call, here.client, source=self._client.source, context=context)
 
     async def _here(self) -> _OfLoop:
         """Return what belongs to the running loop; calls that come together make it once."""
@@ -117,8 +120,8 @@ class AsyncRoutedClient:
         try:
             return await asyncio.shield(connecting)
         except Exception:
-            if connecting.done():  # it failed: the next call tries again
-                self._of_loops.pop(loop, None)
+            if self._of_loops.get(loop) is connecting:  # it failed: the next call tries again
+                del self._of_loops[loop]
             raise
 
     def _made(self) -> Any:
@@ -207,6 +210,8 @@ def runner_for(client: RoutedClient, *, native: bool | None, max_concurrency: in
     """
     if native is False or (native is None and not has_extra()):
         return threads(max_concurrency)
-    return client.on_event_loops.setdefault(
-        max_concurrency, AsyncRoutedClient(client, max_concurrency=max_concurrency)
-    )
+    found = client.on_event_loops.get(max_concurrency)
+    if found is None:
+        made = AsyncRoutedClient(client, max_concurrency=max_concurrency)
+        found = client.on_event_loops.setdefault(max_concurrency, made)
+    return found

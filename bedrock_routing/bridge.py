@@ -58,10 +58,10 @@ class Bridge:
         """Return what an awaitable gives; only code that this bridge runs may wait."""
         return self._home.switch(awaitable)
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Run blocking code, in a copy of the caller's context."""
+    async def run(self, call: Callable[[], T], context: contextvars.Context | None = None) -> T:
+        """Run blocking code, in a context of its own: by default a copy of the caller's."""
         child: Any = self._greenlets.greenlet(call)
-        child.gr_context = contextvars.copy_context()
+        child.gr_context = contextvars.copy_context() if context is None else context
         given = self._resume(child.switch)
         while not child.dead:
             try:
@@ -94,9 +94,18 @@ def current() -> Bridge | None:
     return _of_thread.bridge
 
 
-async def run_on_loop(call: Callable[[], T], client: Any = None, *, source: Any = None) -> T:
-    """Run blocking code; what it asks of the client of `source` goes to `client`."""
-    return await Bridge(client, source=source).run(call)
+async def run_on_loop(
+    call: Callable[[], T],
+    client: Any = None,
+    *,
+    source: Any = None,
+    context: contextvars.Context | None = None,
+) -> T:
+    """Run blocking code; what it asks of the client of `source` goes to `client`.
+
+    The steps of one generator share a `context`, as what it sets in one of them is for the others.
+    """
+    return await Bridge(client, source=source).run(call, context)
 
 
 def aside(call: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -41,10 +42,13 @@ _SETTINGS = (
     "disable_request_compression",
 )
 """What a client's settings say about how it asks, not about where."""
+_WHERE = {"use_fips_endpoint": False, "use_dualstack_endpoint": False, "defaults_mode": "legacy"}
+"""The boto3 client has found its endpoint and its defaults: nothing is to be found out from them again."""
 _SENT = "before-send.bedrock-runtime"
 _END: Any = object()
 
 
+@lru_cache(maxsize=1)
 def has_extra() -> bool:
     """Tell whether what the extra `async` installs is there."""
     return find_spec("aiobotocore") is not None and find_spec("greenlet") is not None
@@ -98,7 +102,8 @@ def _config_of(client: Any, connections: int) -> Any:
         value = getattr(config, name, None)
         if value is UNSIGNED or isinstance(value, ClientConfigString):  # said in code, not found out
             settings[name] = value
-    return import_module("aiobotocore.config").AioConfig(max_pool_connections=connections, **settings)
+    make = import_module("aiobotocore.config").AioConfig
+    return make(max_pool_connections=connections, **settings, **_WHERE)
 
 
 def _forward_sends(client: Any, twin: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -399,6 +400,42 @@ async def test_the_very_token_is_used(monkeypatch: pytest.MonkeyPatch, source: s
         with pytest.raises(ConnectionClosedError):
             await ask(lambda: client.converse(**hello()))
     assert set(sent) in ({"Bearer the-key"}, {"b'Bearer the-key'"})
+
+
+@pytest.mark.parametrize("fips", [False, True])
+async def test_the_very_endpoint_is_asked(monkeypatch: pytest.MonkeyPatch, fips: bool) -> None:
+    """What the boto3 client found out about its endpoint holds for both kinds of calls."""
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", str(fips).lower())
+    asked: list[str] = []
+    config = Config(retries={"total_max_attempts": 1})
+    runtime = Session().create_client("bedrock-runtime", region_name="us-east-1", config=config)
+
+    def note(request: Any, **_: Any) -> Any:
+        asked.append(request.url)
+        raise ConnectionClosedError(endpoint_url=request.url)  # nothing leaves the machine
+
+    runtime.meta.events.register("before-send.bedrock-runtime", note)
+    client = RoutedClient(runtime, model=LITE)
+    for ask in (AsyncRoutedClient(client).run, asyncio.to_thread):
+        with pytest.raises(ConnectionClosedError):
+            await ask(lambda: client.converse(**hello()))
+    assert len(set(asked)) == 1
+    assert ("-fips" in asked[0]) is fips
+
+
+async def test_a_generator_keeps_its_context(bedrock: LocalBedrock, connect: Connect) -> None:
+    """What a generator sets in a context variable is there in its next step, and nowhere else."""
+    flag: contextvars.ContextVar[str] = contextvars.ContextVar("flag")
+
+    def steps() -> Generator[str]:
+        token = flag.set("mine")
+        yield "first"
+        yield flag.get()
+        flag.reset(token)
+
+    client = AsyncRoutedClient(connect(bedrock, LITE))
+    assert [item async for item in client.iterate(steps)] == ["first", "mine"]
+    assert flag.get("unset") == "unset"
 
 
 async def test_errors_are_those_of_the_client(bedrock: LocalBedrock, connect: Connect) -> None:
