@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 
 from bedrock_routing.arns import parse
-from bedrock_routing.bridge import in_thread, run_on_loop
+from bedrock_routing.bridge import Bridge, in_thread
 from bedrock_routing.client import RoutedClient
 from bedrock_routing.errors import MissingExtraError
 from bedrock_routing.loop_clients import LoopClient, check_twin, has_extra, twin_of
@@ -66,7 +66,7 @@ class AsyncRoutedClient:
     async def converse_stream(self, **params: Any) -> dict[str, Any]:
         """Call ConverseStream as `RoutedClient.converse_stream` does; `stream` is read with `async for`."""
         here = await self._here()
-        run = partial(self._run, here, context=contextvars.copy_context())
+        run = partial(self._bridge(here).run, context=contextvars.copy_context())
         await here.streams.acquire()
         try:
             response = await run(partial(self._client.converse_stream, **params))
@@ -80,7 +80,7 @@ class AsyncRoutedClient:
         """Run blocking code; what it asks of this client is awaited on the event loop."""
         here = await self._here()
         async with here.calls:
-            return await self._run(here, call)
+            return await self._bridge(here).run(call)
 
     async def iterate(
         self, make: Callable[[], Generator[T]], *, interrupt: Callable[[], None] = lambda: None
@@ -91,11 +91,12 @@ class AsyncRoutedClient:
         """
         del interrupt
         here = await self._here()
-        context = contextvars.copy_context()
+        bridge, context = self._bridge(here), contextvars.copy_context()
         async with here.streams:
-            items = await self._run(here, make, context)
+            items = await bridge.run(make, context)
             with contextlib.closing(items):
-                while (item := await self._run(here, partial(next, items, _END), context)) is not _END:
+                step = partial(next, items, _END)
+                while (item := await bridge.run(step, context)) is not _END:
                     yield item
 
     async def aclose(self) -> None:
@@ -104,10 +105,8 @@ class AsyncRoutedClient:
         if connecting is not None:
             await (await connecting).holder.aclose()
 
-    async def _run(
-        self, here: _OfLoop, call: Callable[[], T], context: contextvars.Context | None = None
-    ) -> T:
-        return await run_on_loop(call, here.client, source=self._client.source, context=context)
+    def _bridge(self, here: _OfLoop) -> Bridge:
+        return Bridge(here.client, source=self._client.source)
 
     async def _here(self) -> _OfLoop:
         """Return what belongs to the running loop; calls that come together make it once."""
@@ -196,7 +195,8 @@ class AsyncRoutedStream:
 
 async def _events_of(stream: RoutedStream, run: Callable[..., Any]) -> AsyncGenerator[Mapping[str, Any]]:
     events = iter(stream)
-    while (event := await run(partial(next, events, _END))) is not _END:
+    step = partial(next, events, _END)
+    while (event := await run(step)) is not _END:
         yield event
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from bedrock_routing.pools import Threads
 
-__all__ = ["Bridge", "Signal", "aside", "current", "in_thread", "pause", "run_on_loop", "signal"]
+__all__ = ["Bridge", "Signal", "aside", "current", "in_thread", "pause", "signal"]
 
 T = TypeVar("T")
 
@@ -40,15 +40,24 @@ class Signal(Protocol):
         ...
 
 
+@lru_cache(maxsize=1)
+def _greenlets() -> Any:
+    """Return the module `greenlet`, which only the extra `async` needs."""
+    return import_module("greenlet")
+
+
 class Bridge:
-    """Stand between code that runs in a greenlet and the event loop that it runs on."""
+    """Stand between code that runs in a greenlet and the event loop that it runs on.
+
+    What the code asks of the client of `source` goes to `client`. A bridge runs one thing at a time.
+    """
 
     def __init__(self, client: Any = None, *, source: Any = None) -> None:
         self.loop = asyncio.get_running_loop()
         self._client = client
         self._source = source
-        self._greenlets: Any = import_module("greenlet")
-        self._home: Any = self._greenlets.getcurrent()
+        self._greenlets = _greenlets()
+        self._home = self._greenlets.getcurrent()
 
     def client_for(self, source: Any) -> Any:
         """Return what sends calls on this loop for the client of `source`; `None`: nothing does."""
@@ -59,7 +68,10 @@ class Bridge:
         return self._home.switch(awaitable)
 
     async def run(self, call: Callable[[], T], context: contextvars.Context | None = None) -> T:
-        """Run blocking code, in a context of its own: by default a copy of the caller's."""
+        """Run blocking code, in a context of its own: by default a copy of the caller's.
+
+        The steps of one generator share a `context`, as what it sets in one of them is for the others.
+        """
         child: Any = self._greenlets.greenlet(call)
         child.gr_context = contextvars.copy_context() if context is None else context
         given = self._resume(child.switch)
@@ -92,20 +104,6 @@ _of_thread = _OfThread()
 def current() -> Bridge | None:
     """Return the bridge that runs the calling code; `None` of code that may block its thread."""
     return _of_thread.bridge
-
-
-async def run_on_loop(
-    call: Callable[[], T],
-    client: Any = None,
-    *,
-    source: Any = None,
-    context: contextvars.Context | None = None,
-) -> T:
-    """Run blocking code; what it asks of the client of `source` goes to `client`.
-
-    The steps of one generator share a `context`, as what it sets in one of them is for the others.
-    """
-    return await Bridge(client, source=source).run(call, context)
 
 
 def aside(call: Callable[[], T]) -> T:

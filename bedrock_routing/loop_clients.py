@@ -178,18 +178,19 @@ class _Events:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._events: Any = aiter(stream)
+        self._errors: Any = import_module("aiohttp")
 
     def __iter__(self) -> _Events:
         return self
 
     def __next__(self) -> Mapping[str, Any]:
-        aiohttp: Any = import_module("aiohttp")
+        errors = self._errors
         try:
             event = _bridge().wait(self._next())
-        except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+        except (errors.ServerTimeoutError, TimeoutError) as error:
             self.close()
             raise ReadTimeoutError(endpoint_url=str(self._stream._raw_stream.url), error=error) from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as error:
+        except (errors.ClientPayloadError, errors.ClientConnectionError) as error:
             self.close()
             raise ResponseStreamingError(error=error) from error
         except BaseException:
