@@ -14,7 +14,7 @@ from bedrock_routing.arns import parse
 from bedrock_routing.bridge import Bridge, in_thread
 from bedrock_routing.client import RoutedClient
 from bedrock_routing.errors import MissingExtraError
-from bedrock_routing.loop_clients import LoopClient, check_twin, has_extra, twin_of
+from bedrock_routing.loop_clients import LoopClient, Turns, check_twin, has_extra, twin_of
 from bedrock_routing.policy import PricePolicy
 from bedrock_routing.pools import threads
 from bedrock_routing.pricing import ratios_of
@@ -69,6 +69,7 @@ class AsyncRoutedClient:
         run = partial(self._bridge(here).run, context=contextvars.copy_context())
         await here.streams.acquire()
         try:
+            await here.turns.take()
             response = await run(partial(self._client.converse_stream, **params))
         except BaseException:
             here.streams.release()
@@ -80,6 +81,7 @@ class AsyncRoutedClient:
         """Run blocking code; what it asks of this client is awaited on the event loop."""
         here = await self._here()
         async with here.calls:
+            await here.turns.take()
             return await self._bridge(here).run(call)
 
     async def iterate(
@@ -93,6 +95,7 @@ class AsyncRoutedClient:
         here = await self._here()
         bridge, context = self._bridge(here), contextvars.copy_context()
         async with here.streams:
+            await here.turns.take()
             items = await bridge.run(make, context)
             with contextlib.closing(items):
                 step = partial(next, items, _END)
@@ -133,10 +136,11 @@ class AsyncRoutedClient:
         check_twin(made)
         forget = partial(self._of_loops.pop, asyncio.get_running_loop(), None)
         holder = twin_of(made, connections=2 * self._size, closed=forget)
-        twin = await anext(holder)
+        twin, turns = await anext(holder), Turns()
         return _OfLoop(
-            client=LoopClient(twin),
+            client=LoopClient(twin, turns),
             holder=holder,
+            turns=turns,
             calls=asyncio.Semaphore(self._size),
             streams=asyncio.Semaphore(self._size),
         )
@@ -148,6 +152,7 @@ class _OfLoop:
 
     client: LoopClient
     holder: AsyncGenerator[Any]
+    turns: Turns
     calls: asyncio.Semaphore
     streams: asyncio.Semaphore
 

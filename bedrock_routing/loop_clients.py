@@ -24,7 +24,7 @@ from bedrock_routing.bridge import Bridge, current, in_thread
 from bedrock_routing.connections import is_botocore
 from bedrock_routing.errors import BedrockRoutingError, ConfigurationError, MissingExtraError
 
-__all__ = ["LoopClient", "check_twin", "has_extra", "twin_of"]
+__all__ = ["LoopClient", "Turns", "check_twin", "has_extra", "twin_of"]
 
 _SETTINGS = (
     "user_agent_extra",
@@ -156,15 +156,36 @@ class _Tokens:
         return await in_thread(self._token.get_frozen_token)
 
 
+class Turns:
+    """Let one call after the other go on: whatever else an event loop has to do comes in between.
+
+    Calls that start together, or whose replies come together, would else be worked off in one go.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def take(self) -> None:
+        """Wait for a turn."""
+        async with self._lock:
+            await asyncio.sleep(0)
+
+
 class LoopClient:
     """Be what blocking code calls in place of a boto3 client; while it waits, the event loop goes on."""
 
-    def __init__(self, twin: Any) -> None:
+    def __init__(self, twin: Any, turns: Turns) -> None:
         self._twin = twin
+        self._turns = turns
 
     def converse(self, **params: Any) -> dict[str, Any]:
         """Call Converse."""
-        return _bridge().wait(self._twin.converse(**params))
+        return _bridge().wait(self._converse(params))
+
+    async def _converse(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        reply = await self._twin.converse(**params)
+        await self._turns.take()
+        return reply
 
     def converse_stream(self, **params: Any) -> dict[str, Any]:
         """Call ConverseStream; the stream, too, is read by blocking code."""
