@@ -44,6 +44,8 @@ _SETTINGS = (
 """What a client's settings say about how it asks, not about where."""
 _WHERE = {"use_fips_endpoint": False, "use_dualstack_endpoint": False, "defaults_mode": "legacy"}
 """The boto3 client has found its endpoint and its defaults: nothing is to be found out from them again."""
+_AT_A_TIME = 4
+"""Calls that start, or go on with their replies, before the event loop turns to other work."""
 _SENT = "before-send.bedrock-runtime"
 _END: Any = object()
 
@@ -157,17 +159,17 @@ class _Tokens:
 
 
 class Turns:
-    """Let one call after the other go on: whatever else an event loop has to do comes in between.
+    """Let calls go on a few at a time: whatever else an event loop has to do comes in between.
 
     Calls that start together, or whose replies come together, would else be worked off in one go.
     """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._room = asyncio.Semaphore(_AT_A_TIME)
 
     async def take(self) -> None:
         """Wait for a turn."""
-        async with self._lock:
+        async with self._room:
             await asyncio.sleep(0)
 
 
