@@ -16,7 +16,6 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from langchain_core.messages import AIMessage
 from typing_extensions import override
 
-from bedrock_routing import threads
 from langchain_bedrock_routing.calls import RECEIPT
 from langchain_bedrock_routing.chat_model import ChatBedrockRouter
 from langchain_bedrock_routing.locking import asking, caller_of, cannot_be_asked, model_to_keep
@@ -80,8 +79,8 @@ class BedrockRoutingMiddleware(AgentMiddleware[Any, Any, Any]):
         if caller is None:
             return await handler(request)
         # What stands behind a router may have to be asked of the service, which blocks.
-        bound = cast("ChatBedrockRouter", request.model).max_concurrency
-        kept = await threads(bound).run(partial(self._kept, request, caller))
+        runner = cast("ChatBedrockRouter", request.model)._runner()
+        kept = await runner.run(partial(self._kept, request, caller))
         if kept is None:
             return await handler(request)
         try:
