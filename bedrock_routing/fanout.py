@@ -15,7 +15,7 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -69,7 +69,7 @@ class Gate:
         """Let a planned call pass; where another one is writing what it would write, wait and plan again."""
         passage = Passage(turn=turn, gate=self, route=route)
         cold = self._cold(passage.turn, route)
-        if cold and self._arriving <= 1 and self._may_stream(passage.turn, route):
+        if _may_be_shared(cold) and self._arriving <= 1 and self._may_stream(passage.turn, route):
             pause(_LOOK_AROUND)
             passage.turn = route.plan()  # what came meanwhile may be through already
             cold = self._cold(passage.turn, route)
@@ -184,7 +184,7 @@ class Gate:
         if not free:
             return
         possible = self._may_stream(passage.turn, route)
-        shared = any(held.values()) or any(each.boundary.kind not in _OWN_KINDS for each in cold)
+        shared = any(held.values()) or _may_be_shared(cold)
         passage.early = possible and shared and (self._arriving > 1 or any(held.values()))
         passage.writing = Writing(
             keys=tuple(free),
@@ -240,6 +240,11 @@ class Gate:
             for key in writing.keys:
                 if self._writing.get(key) is writing:
                     del self._writing[key]
+
+
+def _may_be_shared(points: Iterable[Placed]) -> bool:
+    """Tell whether calls of other conversations may begin with one of these prefixes, too."""
+    return any(each.boundary.kind not in _OWN_KINDS for each in points)
 
 
 def _yields(writing: Writing, now: float, route: Route) -> bool:

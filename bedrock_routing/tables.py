@@ -22,12 +22,17 @@ class Bounded(Generic[K, V]):
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
-        """Return the value and count it as used."""
-        with self._lock:
-            value = self._items.get(key)
-            if value is not None:
+        """Return the value and count it as used.
+
+        Every call asks dozens of times. Each step is atomic, so this takes no lock.
+        """
+        value = self._items.get(key)
+        if value is not None:
+            try:
                 self._items.move_to_end(key)
-            return value
+            except KeyError:  # it has gone in between, and was found all the same
+                return value
+        return value
 
     def found(self, keys: Iterable[K]) -> list[tuple[K, V]]:
         """Return those of the keys that are there, with their values; does not count as use."""

@@ -369,3 +369,19 @@ def test_an_error_of_a_call_alone_is_raised(bedrock: LocalBedrock, connect: Conn
     bedrock.fail(Fault.error("ValidationException", "No."), times=2)
     with pytest.raises(ClientError, match=r"No\."):
         whole(connect(bedrock, SONNET), document, "Who?")
+
+
+def test_a_conversation_does_not_look_around(
+    serve: Serve, routed: Callable[..., RoutedClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a call that writes what others may share lets them arrive first; the next turns are sent at once."""
+    waits: list[float] = []
+    monkeypatch.setattr(fanout, "pause", waits.append)
+    client = routed(serve(), SONNET)
+    request = question(other_document("Jane"), "Who pays for the roof?")
+    for turn in range(3):
+        reply = client.converse(**request)
+        said = [reply["output"]["message"], {"role": "user", "content": [{"text": f"And in year {turn}?"}]}]
+        request = {**request, "messages": [*request["messages"], *said]}
+    assert reply["bedrock_routing"]["cache"]["write"] > 0
+    assert len(waits) == 1
