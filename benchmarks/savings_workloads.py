@@ -137,6 +137,31 @@ def never_again(seed: random.Random, scale: float) -> Workload:
     return Workload(title="40 questions, documents never repeat", calls=calls, repeats=False)
 
 
+def behind_history(seed: random.Random, scale: float) -> Workload:
+    """Ask follow-up questions over the same documents that stand behind the conversation so far, not in it.
+
+    The usual template of system prompt, history and `{context}` with the question: every turn puts the
+    documents behind another text, where no cache can find them again.
+    """
+    questions = _questions(seed)
+    calls: list[Call] = []
+    for number in range(_scaled(5, scale)):
+        documents = tuple(text(seed, 700) for _ in range(4))
+        history: list[Request] = []
+        for turn in range(8):
+            question = next(questions)
+            at = 200.0 * number + 20.0 * turn
+            calls.append(Call(at=at, documents=documents, build=_behind(tuple(history), question)))
+            history += [user(question), {"role": "assistant", "content": [{"text": text(seed, 60)}]}]
+    return Workload(title="5 chats, documents behind the history", calls=tuple(calls), repeats=False)
+
+
+def _behind(history: Sequence[Request], question: str) -> Callable[[Sequence[str]], Request]:
+    return lambda documents: conversation(
+        "You are a helpful assistant.", [*history, user(_prompt(documents, question))]
+    )
+
+
 def batch(seed: random.Random, scale: float) -> Workload:
     """Ask two hundred questions over the same ten documents at once."""
     documents = tuple(text(seed, 1_000) for _ in range(10))
@@ -217,6 +242,7 @@ def synthetic() -> dict[str, Callable[[random.Random, float], Workload]]:
         "same": same_documents,
         "overlap": overlapping,
         "never": never_again,
+        "behind": behind_history,
         "agent": wide_agent,
         "batch": batch,
         "day": day,
