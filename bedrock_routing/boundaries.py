@@ -168,13 +168,20 @@ def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], C
     wanted: dict[tuple[int, int | None], Candidate] = {}
     for each in sorted(candidates, key=lambda each: (each.by_hand, not each.only_warm, each.chance)):
         held = wanted.get((each.block, each.offset))
-        wanted[each.block, each.offset] = replace(each, chance=held.chance) if each.by_hand and held else each
+        wanted[each.block, each.offset] = each if held is None else _joined(each, held)
     return wanted
+
+
+def _joined(candidate: Candidate, less_likely: Candidate) -> Candidate:
+    """Return what counts of two candidates for one place."""
+    if candidate.by_hand:
+        return replace(candidate, chance=less_likely.chance)
+    return replace(candidate, unseen=less_likely.chance) if candidate.kind == "history" else candidate
 
 
 def _chance(candidate: Candidate, digest: bytes, known: Known, *, continues: bool) -> float:
     if candidate.kind in ("history", "tail") and not continues and not known.seen(digest):
-        return min(candidate.chance, _UNSEEN_HISTORY_CHANCE)
+        return min(candidate.chance, max(_UNSEEN_HISTORY_CHANCE, candidate.unseen))
     if candidate.kind in ("system", "after documents") and known.seen(digest):
         return max(candidate.chance, CHANCE["system"])
     return candidate.chance

@@ -96,6 +96,8 @@ class Candidate:
     """`None`: as the policy and the gaps between calls ask for."""
     grows: bool = False
     """Whether later requests surely only add to it, as in a tool loop; another history may be rewritten."""
+    unseen: float = 0.0
+    """Of a history that was never sent: the chance for which something else that ends here comes again."""
     only_warm: bool = False
     """Whether the place counts only where a model still has the prefix."""
 

@@ -54,6 +54,11 @@ def message(role: str, *texts: str) -> Params:
     return {"role": role, "content": [{"text": text} for text in texts]}
 
 
+def ends_of_points(params: Mapping[str, Any]) -> list[str]:
+    """Return the texts that stand right before a point."""
+    return [prefix[-1][1]["text"].strip() for prefix in prefixes(params)]
+
+
 def prefixes(params: Mapping[str, Any]) -> list[list[Any]]:
     """Return, for each point on the wire, the blocks before it, cut as they are, without other points."""
     walked: list[Any] = []
@@ -350,3 +355,27 @@ def test_a_prompt_seen_before_its_documents_were_known_is_still_cached(rules: Ca
     second = call(mind, {**params, "messages": [message("user", "When?")]}, rules, 10.0)
     assert first.points[0] == second.points[0] == "system.1"
     assert prefixes(second.params)[0] == prefixes(first.params)[0]
+
+
+@every_family
+def test_documents_before_a_history_are_written_whole_at_once(rules: CacheRules) -> None:
+    """That a history was never sent says nothing of the documents at its head: others ask over them, too."""
+    opening = message("user", f"{RENT}\n\n{HEAT}\n\n{PETS}")
+    history = [opening, message("assistant", "I have read them."), message("user", "Who pays?")]
+    turn = engine().begin({"messages": history}, target(rules), 0.0)
+    assert any(text.endswith(PETS) for text in ends_of_points(turn.params))
+
+
+@every_family
+def test_documents_behind_a_rewritten_history_are_not_written_for_long(rules: CacheRules) -> None:
+    """Where each question stands behind the conversation so far, but its documents not, they never come back."""
+    mind = engine()
+    history: list[Params] = []
+    points = []
+    for number in range(8):
+        asked = message("user", f"Use:\n{RENT}\n\n{HEAT}\n\nQuestion {number}?")
+        turn = call(mind, {"messages": [*history, asked]}, rules, number * 20.0)
+        points.append(len(turn.points))
+        history += [message("user", f"Question {number}?"), message("assistant", f"Answer {number}.")]
+    assert points[0] > 0
+    assert points[3:] == [0] * 5
