@@ -374,7 +374,7 @@ def test_an_error_of_a_call_alone_is_raised(bedrock: LocalBedrock, connect: Conn
 def test_a_conversation_does_not_look_around(
     serve: Serve, routed: Callable[..., RoutedClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a call that writes what others may share lets them arrive first; the next turns are sent at once."""
+    """Only a call that writes what others may share lets them come first; the next turns go out at once."""
     waits: list[float] = []
     monkeypatch.setattr(fanout, "pause", waits.append)
     client = routed(serve(), SONNET)

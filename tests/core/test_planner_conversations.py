@@ -368,7 +368,7 @@ def test_documents_before_a_history_are_written_whole_at_once(rules: CacheRules)
 
 @every_family
 def test_documents_behind_a_rewritten_history_are_not_written_for_long(rules: CacheRules) -> None:
-    """Where each question stands behind the conversation so far, but its documents not, they never come back."""
+    """Where questions stay in the history and their documents do not, these never come back."""
     mind = engine()
     history: list[Params] = []
     points = []
