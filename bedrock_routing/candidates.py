@@ -287,7 +287,7 @@ def _asked_before(blocks: Sequence[Block], first: Found) -> bool:
 def _turns(
     blocks: Sequence[Block], kind: str, chance: Mapping[str, float], may_follow: Callable[[Block], bool]
 ) -> list[Candidate]:
-    anchors = _anchors(blocks, may_follow)
+    anchors = _anchors(blocks, may_follow, most=_EARLIER_TURNS + _OLD_TURNS + 1)
     if not anchors:
         return []
     open_turn = blocks[-1].role == "user"
@@ -301,21 +301,23 @@ def _turns(
             only_warm=age > _EARLIER_TURNS,
         )
         for age, each in zip(range(len(earlier), 0, -1), earlier, strict=True)
-        if age <= _EARLIER_TURNS + _OLD_TURNS
     ]
     if open_turn:
         found.append(Candidate(block=anchors[-1], kind="tail", chance=chance[kind]))
     return found
 
 
-def _anchors(blocks: Sequence[Block], may_follow: Callable[[Block], bool]) -> list[int]:
-    """Return, for each message of the user, the last block up to its end after which a point may go.
+def _anchors(blocks: Sequence[Block], may_follow: Callable[[Block], bool], *, most: int) -> list[int]:
+    """Return, for each of the user's last messages, the last block up to its end that a point may follow.
 
     Where none may follow a tool result that is the model's own words before the call. Nor does one go before
     a document that would be moved to the front of its message: it would make another prompt of it.
     """
     anchors: dict[int, None] = {}
     messages = _of(blocks, "messages")
+    users = list(dict.fromkeys(blocks[index].message for index in messages if blocks[index].role == "user"))
+    first = users[-most - 1 :][0] if users else None  # one more, in whose end a later one may have its own
+    messages = [index for index in messages if (blocks[index].message or 0) >= (first or 0)]
     moved = {blocks[index].message: index for index in messages if is_moved(blocks[index])}
     last: int | None = None
     for index, after in zip(messages, [*messages[1:], None], strict=bool(messages)):
@@ -324,7 +326,7 @@ def _anchors(blocks: Sequence[Block], may_follow: Callable[[Block], bool]) -> li
         ends = after is None or blocks[after].message != blocks[index].message
         if ends and blocks[index].role == "user" and last is not None:
             anchors[last] = None
-    return list(anchors)
+    return list(anchors)[-most:]
 
 
 def kind_of_turn(blocks: Sequence[Block], documents: Documents, *, one_shot: bool) -> str:

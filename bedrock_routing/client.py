@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bedrock_routing.accounts import address_of, scope_of
 from bedrock_routing.arns import ModelRef, parse
-from bedrock_routing.bridge import aside
+from bedrock_routing.bridge import aside, current
 from bedrock_routing.catalog import Catalog, Common
 from bedrock_routing.connections import Lazy, control_of, is_botocore
 from bedrock_routing.conversations import conversations_of
@@ -200,7 +200,7 @@ class RoutedClient:
         place = None if shared is None else (shared.path, shared.end)
         plan = partial(engine.begin, request, target, self._clock(), shared=place)
         try:
-            return aside(plan) if _is_long(request) else plan()
+            return aside(plan) if current() is not None and _is_long(request) else plan()
         except Exception:
             logger.warning("planning failed; the request goes out as it was written", exc_info=True)
             return engine.as_written(

@@ -84,24 +84,28 @@ class Outgoing:
     params: Wire
     placed: tuple[Placed, ...] = ()
     moved: Mapping[str, str] = field(default_factory=dict[str, str])
-    """For each block whose place changed: the path of its end in the caller's request, and on the wire."""
+    """For each block of a list that changed: the path of its end in the caller's request, and on the wire."""
 
 
 def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> Outgoing:
     """Return the request with the plan's cuts and points, and where they stand in it.
 
-    Lists are built anew, blocks that stay as they are remain the caller's own objects. A request that needs
-    no change is returned itself.
+    Lists in which something changes are built anew; all else, and blocks that stay as they are, remain the
+    caller's own objects. A request that needs no change is returned itself.
     """
     points = {(point.block, point.offset): point for point in plan.points}
-    if not points and not any(plan.cuts.values()) and not any(block.kind == "cachePoint" for block in blocks):
+    lists: dict[tuple[Section, int | None], list[Wire]] = {
+        _list_of(block): []
+        for index, block in enumerate(blocks)
+        if block.kind == "cachePoint" or plan.cuts.get(index)
+    } | {_list_of(blocks[point.block]): [] for point in plan.points}
+    if not lists:
         return Outgoing(params=params)
-    lists: dict[tuple[Section, int | None], list[Wire]] = {}
     placed: list[Placed] = []
     moved: dict[str, str] = {}
     for index, block in enumerate(blocks):
-        target = lists.setdefault(_list_of(block), [])
-        if block.kind == "cachePoint":
+        target = lists.get(_list_of(block))
+        if target is None or block.kind == "cachePoint":
             continue
         for offset, piece in _pieces(block, plan.cuts.get(index, ())):
             target.append(piece)
