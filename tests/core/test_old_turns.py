@@ -54,7 +54,7 @@ def test_a_model_that_a_router_comes_back_to_reads_what_it_had(serve: Serve, con
 
 
 def test_rounds_that_others_added_do_not_lose_the_conversation(serve: Serve, connect: Connect) -> None:
-    """Where other agents added rounds to a shared history, what was cached before is read, and these are added."""
+    """Where other agents added rounds to a shared history, what was cached is read, and these are added."""
     ledger = Ledger()
     client = connect(serve(), CLAUDE, ledger=ledger)
     messages = [say("user", "Look at all pages. " * 300)]
