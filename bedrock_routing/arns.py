@@ -120,6 +120,11 @@ class ModelRef:
         return None if self.model_id is None else _VERSION.sub("", self.model_id, count=1)
 
     @property
+    def cache_key(self) -> str:
+        """Return the name under which what this model has cached is kept, in whatever form it was named."""
+        return self.model_id or self.name
+
+    @property
     def provider(self) -> str | None:
         """Return who made the model (`amazon`), or the router's family; `None` where the id hides it."""
         if self.kind in ("default-prompt-router", "router-short-form"):

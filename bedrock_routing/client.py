@@ -6,12 +6,13 @@ framework that takes a client. One seam: both framework packages call this and n
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -20,11 +21,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bedrock_routing.accounts import address_of, scope_of
-from bedrock_routing.arns import ModelRef, parse
+from bedrock_routing.arns import ModelRef, parse, parse_invoked
 from bedrock_routing.bridge import aside, current
 from bedrock_routing.catalog import Catalog, Common
 from bedrock_routing.connections import Lazy, control_of, is_botocore
-from bedrock_routing.conversations import conversations_of
+from bedrock_routing.conversations import Caller, conversations_of
 from bedrock_routing.documents import process_memory
 from bedrock_routing.engine import Engine
 from bedrock_routing.errors import ConfigurationError
@@ -180,6 +181,31 @@ class RoutedClient:
     def abilities(self, model: str | None = None) -> Common:
         """Return what every model that may answer allows: cache rules and tool choices."""
         return self.target(model).common
+
+    @property
+    def affinity(self) -> AffinityPolicy:
+        """Return by what policy calls to a router are given to a model directly."""
+        return self._affinity
+
+    def with_affinity(self, affinity: AffinityPolicy | AffinityKind) -> RoutedClient:
+        """Return a client with another policy that shares all else with this one, whenever it is made."""
+        other = copy.copy(self)
+        other._affinity = affinity if isinstance(affinity, AffinityPolicy) else AffinityPolicy(kind=affinity)
+        # What is only made on first use is made here, once for both.
+        other._engine, other._resolver = self._engine, self._resolver
+        return other
+
+    def note_tool_calls(self, ids: Iterable[str], model: str, *, router: str | None = None) -> None:
+        """Say who made the tool calls of a stored conversation, which another process may have asked for.
+
+        `model` and `router` are `invoked_model_id` and `router_arn` of the receipt that came with the calls.
+        A policy that locks tool calls then sends their results to that model, if it is one of the router's;
+        where nobody lists these, if `router` is the router that is asked. An id that cannot be read is not
+        noted.
+        """
+        ref = parse_invoked(model)
+        if ref is not None and not ref.is_router:
+            conversations_of(self._engine().state).mark_caller(ids, Caller(ref, router))
 
     def _begin(self, params: Mapping[str, Any]) -> Turn:
         request = {name: value for name, value in params.items() if name != "modelId"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from bedrock_routing.affinity import Conversation, Decision
@@ -22,7 +22,7 @@ from bedrock_routing.request import member, sequence, text_digest
 from bedrock_routing.state import CacheState
 from bedrock_routing.tables import Bounded
 
-__all__ = ["Choice", "Conversations", "conversations_of"]
+__all__ = ["Caller", "Choice", "Conversations", "conversations_of"]
 
 Wire = Mapping[str, Any]
 
@@ -32,12 +32,20 @@ _COMMON_TO_ALL = frozenset({"tools", "system"})
 """Kinds of boundaries up to which all conversations are the same."""
 
 
+class Caller(NamedTuple):
+    """Be who made a tool call."""
+
+    model: ModelRef
+    router: str | None
+    """The router that had the model answer; `None` where nobody says that one did."""
+
+
 class Conversations:
     """Know, per router, what is known of the calls that went before."""
 
     def __init__(self, *, size: int = 4096) -> None:
         self._known: Bounded[tuple[str, bytes], Conversation] = Bounded(size)
-        self._callers: Bounded[tuple[str, bytes], str] = Bounded(size)
+        self._callers: Bounded[bytes, Caller] = Bounded(size)
         self._shut: Bounded[tuple[str, str], float] = Bounded(256)
         self._lock = threading.Lock()
 
@@ -58,13 +66,13 @@ class Conversations:
             _, before = self.longest(router, keys[:1])
             self._known.put_all([(router, each) for each in keys], change(before))
 
-    def mark_caller(self, router: str, calls: Iterable[str], model: str) -> None:
+    def mark_caller(self, calls: Iterable[str], caller: Caller) -> None:
         """Note who made these tool calls, by their ids."""
-        self._callers.put_all([(router, text_digest(each)) for each in calls], model)
+        self._callers.put_all([text_digest(each) for each in calls], caller)
 
-    def caller(self, router: str, calls: Iterable[str]) -> str | None:
+    def caller(self, calls: Iterable[str]) -> Caller | None:
         """Return who made one of these tool calls; `None` if that is not known."""
-        found = self._callers.found((router, text_digest(each)) for each in calls)
+        found = self._callers.found(text_digest(each) for each in calls)
         return found[0][1] if found else None
 
     def shut(self, router: str, model: str, now: float) -> None:
@@ -103,17 +111,18 @@ class Choice:
             self.known.shut(self.router, self.decision.model, now)
 
     def note(
-        self, answered: str, reply: Wire, *, end: bytes, placed: Sequence[Placed], output: int | None
+        self, answered: ModelRef, reply: Wire, *, end: bytes, placed: Sequence[Placed], output: int | None
     ) -> None:
         """Remember that a model has answered; `end` and `placed` are of the request as it went out."""
         calls = tuple(_tool_calls(reply))
         if calls:
-            self.known.mark_caller(self.router, calls, answered)
+            self.known.mark_caller(calls, Caller(answered, self.router))
         if self.end is None:
             return
 
         def after(before: Conversation) -> Conversation:
-            return before.after(self.decision, answered, pending_tool=bool(calls), output=output)
+            waits = bool(calls)
+            return before.after(self.decision, answered.cache_key, pending_tool=waits, output=output)
 
         keys = dict.fromkeys((self.found, end or self.end, *_points_of_its_own(placed)))
         self.known.update(self.router, [each for each in keys if each is not None], after)

@@ -7,7 +7,7 @@ once more, by its rules and its warm prefixes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from bedrock_routing.affinity import Conversation, Decision, Option, PromptSize,
 from bedrock_routing.arns import ModelRef, parse
 from bedrock_routing.boundaries import prefixes
 from bedrock_routing.catalog import Ttl
-from bedrock_routing.conversations import Choice, Conversations
+from bedrock_routing.conversations import Caller, Choice, Conversations
 from bedrock_routing.policy import AffinityPolicy, PricePolicy
 from bedrock_routing.pricing import cost_of
 from bedrock_routing.request import Digester, member, read_blocks, sequence
@@ -40,6 +40,20 @@ class _Prefix(NamedTuple):
     tokens: int
 
 
+class _Waiting(NamedTuple):
+    """Be the tool calls whose results a request brings, and who made them, as far as that is known."""
+
+    calls: tuple[str, ...]
+    caller: Caller | None = None
+
+    def noted_in(self, conversation: Conversation, keys: Collection[str]) -> Conversation:
+        """Say who waits for a result: the caller, if it has one of these keys, or who answered before."""
+        key = self.caller.model.cache_key if self.caller is not None else None
+        last = key if key in keys else None
+        waits = bool(self.calls) and (last is not None or conversation.pending_tool)
+        return replace(conversation, last=last or conversation.last, pending_tool=waits)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staying:
     """Hold by what policy calls to a router are given to a model directly."""
@@ -49,22 +63,37 @@ class Staying:
 
     def directed(self, routed: Turn, request: Wire, plan: Callable[[ModelRef], Turn], now: float) -> Turn:
         """Return the turn as it was planned for the router, or one for the model that is asked instead."""
-        target = routed.target
-        if not target.models:
-            return routed
-        choice = self._choice(routed, request, now)
+        target, waiting = routed.target, _Waiting(())
+        if self.policy.locks_tools:
+            calls = tuple(_answered_calls(request))
+            waiting = _Waiting(calls, self.known.caller(calls))
+        models = target.models or _invoked_by(target.arn, waiting.caller)
+        if target.models:
+            choice = self._choice(routed, request, waiting, now)
+        else:
+            choice = self._of_unlisted(target.arn, models, now)
         routed = replace(routed, choice=choice)
-        if choice.decision.model is None:
-            return routed
-        model = dict(zip(target.cache_keys, target.models, strict=True))[choice.decision.model]
-        return replace(plan(model), choice=choice, instead=routed)
+        model = next((each for each in models if each.cache_key == choice.decision.model), None)
+        return routed if model is None else replace(plan(model), choice=choice, instead=routed)
 
-    def _choice(self, routed: Turn, request: Wire, now: float) -> Choice:
+    def _of_unlisted(self, router: str, invoked: Sequence[ModelRef], now: float) -> Choice:
+        """Return the choice where nobody lists a router's models, and so nothing can be weighed.
+
+        What is left is the lock, on a model that made the waiting tool call because this router invoked it.
+        """
+        each = [(model.cache_key, self.known.may_ask(router, model.cache_key, now)) for model in invoked]
+        options = [Option(model=key, prices=None, direct=direct) for key, direct in each]
+        waits = Conversation(last=options[0].model if options else None, pending_tool=True)
+        policy = AffinityPolicy(lock_tools=self.policy.locks_tools)
+        decision = decide(policy, options, PromptSize(prefix=0, new=0, output=0), waits)
+        return Choice(known=self.known, router=router, models=(), decision=decision)
+
+    def _choice(self, routed: Turn, request: Wire, waiting: _Waiting, now: float) -> Choice:
         router = routed.target.arn
         walk = _walk(routed, request) if self.policy.kind != "router" else ()
         found, conversation = self.known.longest(router, (each.digest for each in reversed(walk)))
         if self.policy.locks_tools:
-            conversation = self._with_waiting_call(router, request, conversation)
+            conversation = waiting.noted_in(conversation, routed.target.cache_keys)
         return Choice(
             known=self.known,
             router=router,
@@ -73,13 +102,6 @@ class Staying:
             found=found,
             end=walk[-1].digest if walk else None,
         )
-
-    def _with_waiting_call(self, router: str, request: Wire, conversation: Conversation) -> Conversation:
-        """Say who made the tool call whose result this request brings, by its id or by what came before."""
-        calls = tuple(_answered_calls(request))
-        caller = self.known.caller(router, calls)
-        waits = bool(calls) and (caller is not None or conversation.pending_tool)
-        return replace(conversation, last=caller or conversation.last, pending_tool=waits)
 
     def _decide(
         self, routed: Turn, request: Wire, conversation: Conversation, walk: Sequence[_Prefix], now: float
@@ -115,6 +137,10 @@ class Staying:
             )
             for key, model, held, share in each
         ]
+
+
+def _invoked_by(router: str, caller: Caller | None) -> tuple[ModelRef, ...]:
+    return (caller.model,) if caller is not None and caller.router == router else ()
 
 
 def _walk(routed: Turn, request: Wire) -> Sequence[_Prefix]:

@@ -45,7 +45,7 @@ class Target:
     """The names under which the warm prefixes of these models are kept."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cache_keys", tuple(_cache_key(model) for model in self.models))
+        object.__setattr__(self, "cache_keys", tuple(model.cache_key for model in self.models))
 
     @property
     def arn(self) -> str:
@@ -56,10 +56,6 @@ class Target:
     def is_router(self) -> bool:
         """Tell whether a prompt router decides which model answers."""
         return self.ref.is_router
-
-
-def _cache_key(model: ModelRef) -> str:
-    return model.model_id or model.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +181,7 @@ class Turn:
         asked, history, rules = self.asked, self.history, self.target.common.cache
         if asked is None or history is None or rules is None or ref is None or usage is None:
             return None
-        model, points = _cache_key(ref), self.plan.points
+        model, points = ref.cache_key, self.plan.points
         try:
             if points and history.repeats(model, points[-1].digest, usage, asked.at):
                 return None
@@ -204,7 +200,7 @@ class Turn:
             return
         output = usage.output if usage is not None else None
         try:
-            self.choice.note(_cache_key(ref), reply, end=self.plan.end, placed=self.placed, output=output)
+            self.choice.note(ref, reply, end=self.plan.end, placed=self.placed, output=output)
         except Exception:
             logger.warning("who answered could not be noted; the call is not affected", exc_info=True)
 
@@ -223,11 +219,11 @@ class Turn:
             return
         if self.target.is_router:
             state.mark_answered(self.target.arn, ref.raw)
-            state.mark_share(self.target.arn, _cache_key(ref))
+            state.mark_share(self.target.arn, ref.cache_key)
         if self.placed:
             longest = most_tokens(self.placed[-1].boundary.tokens)
-            state.mark_cached(_cache_key(ref), longest, cached=bool(usage.read + usage.write), now=now)
+            state.mark_cached(ref.cache_key, longest, cached=bool(usage.read + usage.write), now=now)
         if usage.read + usage.write:
             for point in self.placed:
                 boundary = point.boundary
-                state.mark_warm(_cache_key(ref), boundary.digest, boundary.ttl, now=now)
+                state.mark_warm(ref.cache_key, boundary.digest, boundary.ttl, now=now)

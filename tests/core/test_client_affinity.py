@@ -346,6 +346,110 @@ def test_a_loop_whose_calls_are_renamed(serve: Serve, connect: Connect) -> None:
     assert deciders(receipts) == ["router", "tool lock"]
 
 
+def stored_loop(arn: str | None, invoked: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return a conversation that waits for the result of a tool call, and whom its receipt names."""
+    use = {"toolUseId": "stored-1", "name": "look", "input": {}}
+    found = {"toolResult": {"toolUseId": "stored-1", "content": [{"text": "A page."}]}}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"text": "Look."}]},
+        {"role": "assistant", "content": [{"toolUse": use}]},
+        {"role": "user", "content": [found]},
+    ]
+    return messages, {"ids": ["stored-1"], "model": invoked, "router": arn}
+
+
+def bring(client: RoutedClient, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    reply = client.converse(messages=messages, toolConfig={"tools": [TOOL]})
+    return reply["bedrock_routing"]
+
+
+@pytest.mark.parametrize("policy", LOCKING, ids=["sticky", "cost", "always due", "router"])
+def test_a_stored_tool_call_that_was_noted(
+    pair: LocalBedrock, connect: Connect, policy: AffinityPolicy
+) -> None:
+    """Who made a tool call that this process never saw may be said, whoever asked for it."""
+    client = connect(pair, "pair", affinity=policy, state=CacheState())
+    messages, noted = stored_loop(None, PAIR[1])
+    client.note_tool_calls(**noted)
+    receipt = bring(client, messages)
+    assert asked(pair) == ["sonnet"]
+    assert receipt["decided_by"].startswith("tool lock: ")
+    assert receipt["router_arn"] == pair.router_arn("pair")
+
+
+@pytest.mark.parametrize("invoked", ["us.amazon.nova-lite-v1:0", "no model at all: /", "A router's name", ""])
+def test_a_note_that_names_no_model_of_the_router(pair: LocalBedrock, connect: Connect, invoked: str) -> None:
+    """What the router could not have invoked is not asked."""
+    client = connect(pair, "pair", affinity=AffinityPolicy(lock_tools=True), state=CacheState())
+    messages, noted = stored_loop(pair.router_arn("pair"), invoked)
+    client.note_tool_calls(**noted)
+    bring(client, messages)
+    assert asked(pair) == ["router"]
+
+
+@pytest.mark.parametrize("policy", LOCKING, ids=["sticky", "cost", "always due", "router"])
+@pytest.mark.parametrize("by", ["this router", "another router", "nobody"])
+def test_a_router_that_may_not_be_looked_up(
+    pair: LocalBedrock, connect: Connect, policy: AffinityPolicy, by: str
+) -> None:
+    """Where nobody lists its models, one is locked that it is known to have invoked, and no other."""
+    arn = pair.router_arn("pair")
+    for operation in ("GetPromptRouter", "ListPromptRouters"):
+        pair.fail(Fault.denied(operation, arn), times=9, operation=operation)
+    client = connect(pair, arn, affinity=policy, state=CacheState())
+    messages, noted = stored_loop({"this router": arn, "another router": f"{arn}x"}.get(by), PAIR[1])
+    client.note_tool_calls(**noted)
+    receipt = bring(client, messages)
+    assert asked(pair) == (["sonnet"] if by == "this router" else ["router"])
+    assert receipt["router_arn"] == arn
+    assert receipt["strongest_cost_usd"] is None
+    if by != "this router":
+        assert receipt["decided_by"] == "router: every call asks it"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_router_that_may_not_be_looked_up_in_a_loop(serve: Serve, connect: Connect, stream: bool) -> None:
+    """The first answer's tool call is locked, although the router's other models are not known."""
+    bedrock = serve(routing="alternate", answers=FixedAnswer(tool_calls={"look": {}}))
+    arn = bedrock.create_router("pair", PAIR)
+    for operation in ("GetPromptRouter", "ListPromptRouters"):
+        bedrock.fail(Fault.denied(operation, arn), times=9, operation=operation)
+    client = connect(bedrock, arn, affinity=AffinityPolicy(lock_tools=True))
+    assert deciders(loop(client, stream=stream)) == ["router", "tool lock"]
+
+
+def test_a_noted_model_that_may_not_be_asked_directly(pair: LocalBedrock, connect: Connect) -> None:
+    """Where nobody lists the router's models either, the router is asked in its place, and the next time."""
+    arn = pair.router_arn("pair")
+    for operation in ("GetPromptRouter", "ListPromptRouters"):
+        pair.fail(Fault.denied(operation, arn), times=9, operation=operation)
+    client = connect(pair, arn, affinity=AffinityPolicy(lock_tools=True), state=CacheState())
+    messages, noted = stored_loop(arn, PAIR[1])
+    client.note_tool_calls(**noted)
+    pair.fail(Fault.denied("InvokeModel", "*"), operation="Converse")
+    assert "may not be asked directly" in bring(client, messages)["decided_by"]
+    bring(client, messages)
+    assert asked(pair) == ["sonnet", "router", "router"]
+
+
+def test_a_client_with_another_policy_shares_all_else(serve: Serve, connect: Connect) -> None:
+    """It adds to the same ledger, knows the same calls and routers, and leaves the first one as it was."""
+    bedrock = serve(routing="alternate", answers=FixedAnswer(tool_calls={"look": {}}))
+    bedrock.create_router("pair", PAIR)
+    ledger, state = Ledger(), CacheState()
+    plain = connect(bedrock, "pair", ledger=ledger, state=state)
+    locking = plain.with_affinity(AffinityPolicy(lock_tools=True))
+    assert bedrock.requests == []  # nothing is made or asked for it
+    assert (plain.affinity, locking.affinity) == (AffinityPolicy(), AffinityPolicy(lock_tools=True))
+    assert plain.with_affinity("sticky").affinity == AffinityPolicy(kind="sticky")
+    assert deciders(loop(locking)) == ["router", "tool lock"]
+    assert deciders(loop(plain)) == ["router", "router"]
+    assert len(ledger.receipts) == 4
+    assert [each.operation for each in bedrock.requests].count("ListPromptRouters") == 1
+    assert locking._engine() is plain._engine()
+    assert locking._engine().state is state
+
+
 # Receipts
 
 
