@@ -50,9 +50,9 @@ def main(region: str | None = None) -> None:
         for message in done["messages"]:
             if isinstance(message, AIMessage):
                 receipt = message.response_metadata["bedrock_routing"]
-                asked = "router" if receipt["router_arn"] else "model itself"
+                decided_by = receipt["decided_by"].partition(":")[0]
                 did = message.text or ", ".join(call["name"] for call in message.tool_calls)
-                print(f"{receipt['model']} (asked: the {asked}): {did}\n")
+                print(f"{receipt['model']} (decided by: {decided_by}): {did}\n")
         print(usage)
 
 

@@ -30,6 +30,7 @@ from typing_extensions import override
 from langchain_bedrock_routing.behind import common_profile, read_model
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
 from langchain_bedrock_routing.errors import handed_out, is_retryable, model_errors
+from langchain_bedrock_routing.locking import note_callers
 from langchain_bedrock_routing.tools import ToolsConverse
 from langchain_bedrock_routing.tracing import TracedConverse, count_writes, tell_tracers
 
@@ -99,6 +100,7 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
     ) -> ChatResult:
         call = Call(self.client)
         with model_errors(call):
+            note_callers(self.client, messages)
             asked, arguments = self._for_call(kwargs, call)
             return asked._answer(messages, stop, run_manager, arguments)
 
@@ -194,6 +196,7 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
         kwargs: Mapping[str, Any],
     ) -> Generator[ChatGenerationChunk]:
         """Stream one call; closing the generator closes the HTTP stream."""
+        note_callers(self.client, messages)
         asked, arguments = self._for_call(kwargs, call)
         if has_tools(arguments) and asked._cannot_stream_tools():
             yield as_chunk(asked._answer(messages, stop, run_manager, arguments))

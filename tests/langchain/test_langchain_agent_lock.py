@@ -12,12 +12,14 @@ from langchain_core.tools import tool
 from langchain_support import LITE, PRO, converses
 
 from bedrock_local import Fault, LocalBedrock
+from bedrock_routing import AffinityPolicy, CacheState, RoutedClient
 
 pytest.importorskip("langchain.agents")
 
 from agent_support import CLAUDE, FIRST, HAIKU, PAIR, SECOND, SYSTEM, Serve, agent_of, look, model_of, talk
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware, ModelRequest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_bedrock_routing import BedrockRoutingMiddleware
 
@@ -31,16 +33,14 @@ def models_asked(bedrock: LocalBedrock) -> list[str]:
 def test_the_model_that_called_a_tool_gets_its_result(serve: Serve) -> None:
     """A router that would change its mind is asked for each question, and not for a tool's result."""
     bedrock = serve(1, 2, routing="alternate")
-    messages, receipts = talk(agent_of(model_of(bedrock, bedrock.create_router("pair", PAIR))), FIRST, SECOND)
+    arn = bedrock.create_router("pair", PAIR)
+    messages, receipts = talk(agent_of(model_of(bedrock, arn)), FIRST, SECOND)
     assert models_asked(bedrock) == ["router", CLAUDE, CLAUDE, "router", HAIKU, HAIKU]
-    assert [each.router_arn is None for each in receipts] == [False, True, True, False, True, True]
-    told = [
-        each.response_metadata["bedrock_routing"].get("decided_by")
-        for each in messages
-        if isinstance(each, AIMessage)
-    ]
-    assert [bool(each) for each in told] == [False, True, True, False, True, True]
-    assert told[1].startswith("tool lock: ")
+    assert {each.router_arn for each in receipts} == {arn}
+    assert [each.router_choice is None for each in receipts] == [False, True, True, False, True, True]
+    told = [each.response_metadata["bedrock_routing"] for each in messages if isinstance(each, AIMessage)]
+    deciders = [each["decided_by"].partition(":")[0] for each in told]
+    assert deciders == ["router", "tool lock", "tool lock"] * 2
 
 
 def test_the_lock_keeps_the_cache(serve: Serve) -> None:
@@ -91,7 +91,7 @@ def test_reasoning_effort_is_the_same_for_both(serve: Serve) -> None:
 
 
 def test_a_model_that_may_not_be_asked_is_left_to_the_router(serve: Serve) -> None:
-    """Where only the router may be asked, it is, and the forbidden model is not tried again."""
+    """Where only the router may be asked, it is, and the forbidden model is not tried again for a while."""
     bedrock = serve(1, 1, 1, routing=[CLAUDE])
     arn = bedrock.create_router("pair", PAIR)
     looked: list[str] = []
@@ -107,6 +107,7 @@ def test_a_model_that_may_not_be_asked_is_left_to_the_router(serve: Serve) -> No
     messages, receipts = talk(agent_of(model_of(bedrock, arn), [look_and_deny]), FIRST)
     assert models_asked(bedrock) == ["router", CLAUDE, "router", "router", "router"]
     assert [each.router_arn for each in receipts] == [arn] * 4
+    assert "may not be asked directly" in receipts[1].decided_by
     assert messages[-1].text.startswith("The pages say")
 
 
@@ -141,14 +142,60 @@ def test_other_errors_are_not_swallowed(serve: Serve) -> None:
     assert [each == "router" for each in models_asked(bedrock)] == [True, False]
 
 
-def test_an_unknown_router_is_locked_by_its_receipts(serve: Serve) -> None:
-    """Where the models behind a router may not be looked up, the receipts in the history are enough."""
-    bedrock = serve(1, 1, routing="alternate")
-    arn = bedrock.create_router("pair", PAIR)
+def deny_looking_up(bedrock: LocalBedrock, arn: str) -> None:
+    """Let nobody see what stands behind a router."""
     for operation in ("GetPromptRouter", "ListPromptRouters"):
         bedrock.fail(Fault.denied(operation, arn), times=50, operation=operation)
+
+
+def test_a_router_that_may_not_be_looked_up_is_locked_too(serve: Serve) -> None:
+    """Where the models behind a router are not known, one that it has just invoked is."""
+    bedrock = serve(1, 1, routing="alternate")
+    arn = bedrock.create_router("pair", PAIR)
+    deny_looking_up(bedrock, arn)
     talk(agent_of(model_of(bedrock, arn)), FIRST)
     assert models_asked(bedrock) == ["router", CLAUDE, CLAUDE]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_lock_survives_a_restart(serve: Serve, listed: bool) -> None:
+    """An agent that goes on from a checkpoint, in a process that saw nothing, knows who called the tool."""
+    bedrock = serve(1, routing="alternate")
+    arn = bedrock.create_router("pair", PAIR)
+    if not listed:
+        deny_looking_up(bedrock, arn)
+    saver, thread = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    for given in ({"messages": [HumanMessage(FIRST)]}, None):
+        client = RoutedClient(bedrock.client(), model=arn, state=CacheState())
+        llm = model_of(bedrock, arn, client=client)
+        agent = agent_of(llm, checkpointer=saver, interrupt_before=["tools"])
+        done = agent.invoke(given, thread)
+    assert models_asked(bedrock) == ["router", CLAUDE]
+    assert done["messages"][-1].response_metadata["bedrock_routing"]["decided_by"].startswith("tool lock: ")
+
+
+@pytest.mark.parametrize("affinity", ["sticky", AffinityPolicy(kind="cost", asking=0.0)])
+def test_another_policy_of_the_model_stays(serve: Serve, affinity: Any) -> None:
+    """What the model's own affinity says of questions holds with the lock as it does without."""
+    bedrock = serve(1, routing="alternate")
+    llm = model_of(bedrock, bedrock.create_router("pair", PAIR), affinity=affinity)
+    _, receipts = talk(agent_of(llm), FIRST, SECOND)
+    kind = affinity if isinstance(affinity, str) else affinity.kind
+    assert models_asked(bedrock) == ["router", CLAUDE, CLAUDE, CLAUDE]
+    assert receipts[2].decided_by.startswith(f"{kind}: ")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_of_ones_own_loop_is_locked_without_the_middleware(serve: Serve, stream: bool) -> None:
+    """With `lock_tools` in its affinity the model alone reads from a receipt who made the tool call."""
+    bedrock = serve()
+    llm = model_of(bedrock, "amazon.nova:1", affinity=AffinityPolicy(lock_tools=True)).bind_tools([look])
+    messages = history(f"us.{PRO}")
+    if stream:
+        list(llm.stream(messages))
+    else:
+        llm.invoke(messages)
+    assert models_asked(bedrock) == [f"us.{PRO}"]
 
 
 def history(invoked: str | None, **metadata: Any) -> list[BaseMessage]:
@@ -163,35 +210,27 @@ def history(invoked: str | None, **metadata: Any) -> list[BaseMessage]:
     ("messages", "asked"),
     [
         (history(f"us.{PRO}"), f"us.{PRO}"),
-        ([*history(f"us.{PRO}"), HumanMessage(SECOND)], "router"),
+        ([*history(f"us.{PRO}"), HumanMessage(SECOND)], f"us.{PRO}"),
+        ([*history(f"us.{PRO}"), AIMessage("Page 1."), HumanMessage(SECOND)], "router"),
         (history(CLAUDE), "router"),
         (history("no model at all: /"), "router"),
         (history(None), "router"),
-        ([*history(f"us.{PRO}")[:2], ToolMessage("Page 2", tool_call_id="2")], "router"),
         ([*history(f"us.{PRO}")[:1], AIMessage("Hm."), HumanMessage(SECOND)], "router"),
     ],
-    ids=["one of its own", "a new question", "another's", "nonsense", "unknown", "other call", "no call"],
+    ids=["one of its own", "with words", "a new question", "another's", "nonsense", "unknown", "no call"],
 )
 def test_only_a_model_of_this_router_is_kept(serve: Serve, messages: list[BaseMessage], asked: str) -> None:
-    """The router is asked unless the last message answers a tool call of one of its own models."""
+    """The router is asked unless the call brings what a tool call of one of its own models waits for."""
     bedrock = serve()
-    request = ModelRequest(model=model_of(bedrock, "amazon.nova:1"), messages=messages, tools=[look])
-    seen: list[str] = []
-
-    def handler(request: ModelRequest) -> Any:
-        seen.append(request.model.model_id)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        BedrockRoutingMiddleware().wrap_model_call(request, handler)
-    assert seen == ["amazon.nova:1" if asked == "router" else asked]
+    agent_of(model_of(bedrock, "amazon.nova:1")).invoke({"messages": messages})
+    assert models_asked(bedrock)[:1] == [asked]
 
 
 def test_a_plain_model_is_asked_as_it_is(serve: Serve) -> None:
-    """Without a router there is nothing to lock: receipts carry no decision."""
+    """Without a router there is nothing to lock: the caller has named the model."""
     messages, _ = talk(agent_of(model_of(serve(1), CLAUDE)), FIRST)
     receipts = [each.response_metadata["bedrock_routing"] for each in messages if isinstance(each, AIMessage)]
-    assert [each.get("decided_by") for each in receipts] == [None, None]
+    assert [each["decided_by"] for each in receipts] == ["caller: the model was named"] * 2
 
 
 def test_a_fallback_model_gets_nothing_of_ours(serve: Serve) -> None:
