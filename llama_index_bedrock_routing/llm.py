@@ -35,6 +35,7 @@ from typing_extensions import override
 from bedrock_routing import Common
 from llama_index_bedrock_routing.configured import ConfiguredRouter
 from llama_index_bedrock_routing.content import Wire
+from llama_index_bedrock_routing.locking import note_callers
 from llama_index_bedrock_routing.replies import read_content, response_of
 from llama_index_bedrock_routing.requests import converse_request
 from llama_index_bedrock_routing.streaming import responses
@@ -153,6 +154,7 @@ class BedrockRouter(ConfiguredRouter):
 
     def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, stream: bool) -> Wire:
         """Return the request; may ask the service what the models behind the router can do."""
+        note_callers(self._routed, messages)
         given = {**self._call_settings(stream=stream), **kwargs}
         able = self._known(given.get("model"))
         request = converse_request(messages, given, sampling=able.sampling)

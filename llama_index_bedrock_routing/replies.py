@@ -27,6 +27,9 @@ __all__ = ["RECEIPT", "answer_of", "read_content", "response_of"]
 RECEIPT = "bedrock_routing"
 """The key of the receipt, in the reply and in `additional_kwargs`."""
 
+_WHO = ("router_arn", "invoked_model_id")
+"""What stays of the receipt with a message that calls tools: a memory keeps messages, and not responses."""
+
 logger = logging.getLogger("bedrock_routing")
 
 
@@ -45,7 +48,10 @@ def response_of(reply: Mapping[str, Any], blocks: Sequence[Any], *, asked: str, 
         details = {"prompt_tokens_details": {"cached_tokens": counts["cache_read_input_tokens"]}}
         raw["usage"] = {**reply["usage"], **counts, **details}
     said = {RECEIPT: dict(receipt)} if receipt else {}
-    return ChatResponse(message=answer_of(blocks), raw=raw, additional_kwargs={**counts, **said}, **more)
+    message = answer_of(blocks)
+    if receipt and any(isinstance(each, ToolCallBlock) for each in blocks):
+        message.additional_kwargs[RECEIPT] = {name: receipt.get(name) for name in _WHO}
+    return ChatResponse(message=message, raw=raw, additional_kwargs={**counts, **said}, **more)
 
 
 def answer_of(blocks: Sequence[Any]) -> ChatMessage:

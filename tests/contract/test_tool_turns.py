@@ -15,7 +15,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 
 from bedrock_local import FixedAnswer, LocalBedrock
-from bedrock_routing import Receipt
+from bedrock_routing import AffinityPolicy, Receipt
 from langchain_bedrock_routing import ChatBedrockRouter
 from langchain_bedrock_routing import routing_usage as langchain_usage
 from llama_index_bedrock_routing import BedrockRouter
@@ -46,8 +46,11 @@ def page_of(name: str) -> Callable[[str], str]:
     return page
 
 
-def langchain(model: str, endpoint: str) -> Usages:
-    """Ask an agent of LangChain."""
+LOCKED = AffinityPolicy(lock_tools=True)
+
+
+def langchain(model: str, endpoint: str) -> Sequence[Receipt]:
+    """Ask an agent of LangChain, whose middleware locks tool calls."""
     llm = ChatBedrockRouter(model=model, region_name="us-east-1", endpoint_url=endpoint, max_retries=0)
     tools = [StructuredTool.from_function(page_of(name), name=name, description=name) for name in NAMES]
     agent = create_agent(llm, tools, system_prompt=SYSTEM, middleware=[BedrockRoutingMiddleware()])
@@ -55,12 +58,13 @@ def langchain(model: str, endpoint: str) -> Usages:
     with langchain_usage() as usage:
         for question in QUESTIONS:
             messages = agent.invoke({"messages": [*messages, HumanMessage(question)]})["messages"]
-    return usages(usage.receipts)
+    return usage.receipts
 
 
-def llama_index(model: str, endpoint: str) -> Usages:
-    """Ask a FunctionAgent of LlamaIndex."""
-    llm = BedrockRouter(model=model, region_name="us-east-1", endpoint_url=endpoint, max_retries=0)
+def llama_index(model: str, endpoint: str) -> Sequence[Receipt]:
+    """Ask a FunctionAgent of LlamaIndex, whose LLM locks tool calls."""
+    connection = {"region_name": "us-east-1", "endpoint_url": endpoint, "max_retries": 0}
+    llm = BedrockRouter(model=model, affinity=LOCKED, **connection)
     pages = [(name, page_of(name)) for name in NAMES]
     tools: list[Any] = [FunctionTool.from_defaults(page, name=name, description=name) for name, page in pages]
     agent = FunctionAgent(tools=tools, llm=llm, system_prompt=SYSTEM)
@@ -72,7 +76,7 @@ def llama_index(model: str, endpoint: str) -> Usages:
 
     with llama_index_usage() as usage:
         asyncio.run(ask_all())
-    return usages(usage.receipts)
+    return usage.receipts
 
 
 def usages(receipts: Sequence[Receipt]) -> Usages:
@@ -99,7 +103,7 @@ def results(body: Mapping[str, Any]) -> list[int]:
 @pytest.mark.parametrize("model", [CLAUDE, "pair"])
 def test_a_wide_turn_keeps_the_cache(bedrock: LocalBedrock, framework: Any, model: str) -> None:
     """Thirty calls and thirty results are more than Claude looks back; all that was cached is read."""
-    seen = framework(model, bedrock.endpoint_url)
+    seen = usages(framework(model, bedrock.endpoint_url))
     bodies = [each.body for each in bedrock.requests if each.operation.startswith("Converse")]
     assert [results(each)[-1] for each in bodies] == [0, WIDTH] * len(QUESTIONS)
     assert [later[0] for _, later in pairwise(seen)] == [held for _, held in seen[:-1]]
@@ -109,7 +113,7 @@ def test_a_wide_turn_keeps_the_cache(bedrock: LocalBedrock, framework: Any, mode
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_wide_turn_of_nova(bedrock: LocalBedrock, framework: Any) -> None:
     """Nova takes no point after results: they are written with the next question, and read from then on."""
-    seen = framework("amazon.nova:1", bedrock.endpoint_url)
+    seen = usages(framework("amazon.nova:1", bedrock.endpoint_url))
     assert [later[0] for _, later in pairwise(seen)] == [held for _, held in seen[:-1]]
     for asked, answered in zip(seen[2::2], seen[3::2], strict=True):
         assert asked[1] - asked[0] > 2_000
@@ -122,6 +126,23 @@ def test_both_agents_keep_as_much(model: str) -> None:
     seen: list[Usages] = []
     for framework in FRAMEWORKS:
         with LocalBedrock(answers=FixedAnswer("The pages say a lot. " * 9, tool_calls=CALLS)) as bedrock:
-            seen.append(framework(model, bedrock.endpoint_url))
+            seen.append(usages(framework(model, bedrock.endpoint_url)))
     for one, other in zip(*seen, strict=True):
         assert one == pytest.approx(other, rel=0.1)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_lock_holds_under_a_router_that_alternates(framework: Any) -> None:
+    """Each result goes to the model that asked for it and reads all that is cached; questions are routed."""
+    answers = FixedAnswer("The pages say a lot. " * 9, tool_calls=CALLS)
+    with LocalBedrock(answers=answers, routing="alternate") as bedrock:
+        arn = bedrock.create_router("pair", [CLAUDE, HAIKU])
+        receipts = framework("pair", bedrock.endpoint_url)
+        asked = [each.model_id or "" for each in bedrock.requests if each.operation.startswith("Converse")]
+    calls = [each if each == arn else each.rpartition("/")[2] for each in asked]
+    assert calls == [arn, CLAUDE, arn, HAIKU, arn, CLAUDE]
+    assert {each.router_arn for each in receipts} == {arn}
+    assert [each.decided_by.partition(":")[0] for each in receipts] == ["router", "tool lock"] * 3
+    assert [each.router_choice is None for each in receipts] == [False, True] * 3
+    seen = usages(receipts)
+    assert [seen[number + 1][0] for number in (0, 2, 4)] == [seen[number][1] for number in (0, 2, 4)]

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from llama_index.core.llms import ChatMessage
 
 from bedrock_local import FixedAnswer, LocalBedrock
-from bedrock_routing import AffinityPolicy, parse, remember_documents
+from bedrock_routing import AffinityPolicy, CacheState, RoutedClient, parse, remember_documents
 from langchain_bedrock_routing import ChatBedrockRouter
 from llama_index_bedrock_routing import BedrockRouter
 
@@ -155,6 +155,25 @@ def test_a_tool_loop_under_the_router(pairs: Start, framework: type[Any], stream
     receipts = [talk.ask("Look.", stream=stream), talk.ask("Look again.", stream=stream)]
     assert asked(bedrock) == ["router", "opus", "router", "sonnet"]
     assert {each["decided_by"].partition(":")[0] for each in receipts} == {"tool lock"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_tool_loop_of_another_process(pairs: Start, framework: type[Any], stream: bool) -> None:
+    """The messages alone, stored and read back, say who made the tool call that waits."""
+    bedrock = pairs(look={})
+    lock = AffinityPolicy(lock_tools=True)
+
+    def process() -> Any:
+        client = RoutedClient(bedrock.client(), model="pair", affinity=lock, state=CacheState())
+        return framework(bedrock.endpoint_url, client=client)
+
+    talk = process()
+    talk.ask("Look.", stream=stream)
+    later = process()
+    later.messages = [type(each).model_validate_json(each.model_dump_json()) for each in talk.messages[:-1]]
+    later._answer(stream=stream)
+    assert asked(bedrock) == ["router", "opus", "opus"]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
