@@ -90,4 +90,6 @@ def single_call(response: ChatResponse) -> ChatResponse:
     if not surplus:
         return response
     kept = [each for each in response.message.blocks if id(each) not in surplus]
-    return response.model_copy(update={"message": answer_of(kept)})
+    message = answer_of(kept)
+    message.additional_kwargs = {**response.message.additional_kwargs, **message.additional_kwargs}
+    return response.model_copy(update={"message": message})

@@ -67,7 +67,7 @@ async def ask(llm: BedrockRouter, way: str, **kwargs: Any) -> ChatResponse:
 @pytest.mark.parametrize("way", ["whole", "async", "stream", "async stream"])
 @pytest.mark.parametrize("parallel", [False, True])
 async def test_tool_calls(calling: Calling, way: str, parallel: bool) -> None:
-    """Tool calls come back with id, name and arguments: all of them, or one where only one is wanted."""
+    """Tool calls come back with id, name, arguments and who made them: all, or one where one is wanted."""
     make, bedrock = calling
     llm = make()
     response = await ask(llm, way, allow_parallel_tool_calls=parallel)
@@ -76,6 +76,9 @@ async def test_tool_calls(calling: Calling, way: str, parallel: bool) -> None:
     assert [(each.tool_name, each.tool_kwargs) for each in found] == expected
     assert len({each.tool_id for each in found}) == len(expected)
     assert len(response.message.additional_kwargs["tool_calls"]) == len(expected)
+    held = (response.message.additional_kwargs, response.additional_kwargs)
+    told, receipt = (each["bedrock_routing"] for each in held)
+    assert told == {name: receipt[name] for name in ("router_arn", "invoked_model_id")}
     offered = bedrock.requests[-1].body["toolConfig"]
     assert [each["toolSpec"]["name"] for each in offered["tools"]] == ["weather", "clock"]
     assert "toolChoice" not in offered
