@@ -7,11 +7,8 @@ framework that takes a client. One seam: both framework packages call this and n
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
-import threading
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,17 +17,15 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bedrock_routing.accounts import address_of, scope_of
 from bedrock_routing.arns import ModelRef, parse, parse_invoked
 from bedrock_routing.bridge import aside, current
 from bedrock_routing.catalog import Catalog, Common
+from bedrock_routing.cautions import warn_of
 from bedrock_routing.connections import Lazy, control_of, is_botocore
 from bedrock_routing.conversations import Caller, conversations_of
-from bedrock_routing.documents import process_memory
 from bedrock_routing.engine import Engine
 from bedrock_routing.errors import ConfigurationError
 from bedrock_routing.fanout import gate_of
-from bedrock_routing.language import other_script
 from bedrock_routing.ledger import Ledger
 from bedrock_routing.notes import annotated
 from bedrock_routing.passages import Passage, Route, Sharing
@@ -38,11 +33,11 @@ from bedrock_routing.pinging import KeepWarm
 from bedrock_routing.planning import Skipped
 from bedrock_routing.policy import AffinityKind, AffinityPolicy, CachePolicy, PricePolicy
 from bedrock_routing.request import member, sequence
+from bedrock_routing.resources import Resources
 from bedrock_routing.routers import RouterDirectory
 from bedrock_routing.sending import Sender
 from bedrock_routing.state import CacheState
 from bedrock_routing.staying import Staying
-from bedrock_routing.tables import Bounded
 from bedrock_routing.turn import Target, Turn
 from bedrock_routing.watching import Watchers
 
@@ -53,10 +48,7 @@ logger = logging.getLogger("bedrock_routing")
 _LONG = 250_000
 """Characters; one that is seen for the first time takes some milliseconds to plan."""
 
-_states: Bounded[str, CacheState] = Bounded(64)
 _sharing: ContextVar[Sharing | None] = ContextVar("bedrock_routing_sharing", default=None)
-_warned: set[str] = set()
-_lock = threading.Lock()
 
 
 class RoutedClient:
@@ -91,17 +83,20 @@ class RoutedClient:
         self._client = self.source = Lazy(client)
         self.on_event_loops: dict[int, Any] = {}
         self._model = parse(model).raw if model is not None else None
-        self._control = Lazy(control if control is not None else lambda: control_of(self._client.get()))
         self._cache = CachePolicy() if cache is True else cache or None
         self._affinity = affinity if isinstance(affinity, AffinityPolicy) else AffinityPolicy(kind=affinity)
-        self._models = tuple(models or ())
         self._catalog = catalog or Catalog.default()
-        self._directory = directory
-        self._prices = prices or PricePolicy()
-        self._state = state
         self._clock = clock
-        self._scope_name: str | None = None
-        self._planner: Engine | None = None
+        self._resources = Resources(
+            self._client,
+            Lazy(control if control is not None else lambda: control_of(self._client.get())),
+            cache=self._cache,
+            prices=prices or PricePolicy(),
+            catalog=self._catalog,
+            models=tuple(models or ()),
+            directory=directory,
+            state=state,
+        )
         self._sender = Sender(self._client, catalog=self._catalog, ledger=ledger, clock=clock)
 
     def __getattr__(self, name: str) -> Any:
@@ -166,17 +161,7 @@ class RoutedClient:
         wanted = model or self._model
         if wanted is None:
             raise ConfigurationError("no model: give model= to the client or modelId= to the call")
-        found = self._resolve(wanted)
-        if found.is_router and not found.models:
-            learned = tuple(parse(each) for each in self._engine().state.answered(found.arn))
-            return self._resolver().target(found.ref, learned, found.common.why)
-        return found
-
-    def _resolve(self, wanted: str) -> Target:
-        directory = self._directory
-        if directory is not None and directory.knows(wanted, models=self._models):
-            return directory.resolve(wanted, models=self._models)
-        return aside(lambda: self._resolver().resolve(wanted, models=self._models))
+        return self._resources.target(wanted)
 
     def abilities(self, model: str | None = None) -> Common:
         """Return what every model that may answer allows: cache rules and tool choices."""
@@ -191,8 +176,6 @@ class RoutedClient:
         """Return a client with another policy that shares all else with this one, whenever it is made."""
         other = copy.copy(self)
         other._affinity = affinity if isinstance(affinity, AffinityPolicy) else AffinityPolicy(kind=affinity)
-        # What is only made on first use is made here, once for both.
-        other._engine, other._resolver = self._engine, self._resolver
         return other
 
     def note_tool_calls(self, ids: Iterable[str], model: str, *, router: str | None = None) -> None:
@@ -214,7 +197,7 @@ class RoutedClient:
         except (ClientError, BotoCoreError) as error:
             annotated(error, None, self._catalog)
             raise
-        self._warn(target, request)
+        warn_of(target, request, self._cache)
         turn = self._planned(request, target)
         if target.is_router and (self._affinity.kind != "router" or self._affinity.lock_tools):
             return self._directed(turn, request)
@@ -237,7 +220,7 @@ class RoutedClient:
         """Return the call as it was planned for a router, or for the model that is asked in its place."""
 
         def plan(model: ModelRef) -> Turn:
-            return self._planned(request, self._resolver().target(model, (model,)))
+            return self._planned(request, self._resources.directory().target(model, (model,)))
 
         staying = Staying(policy=self._affinity, known=conversations_of(routed.state))
         try:
@@ -273,66 +256,7 @@ class RoutedClient:
             return gate.admit(turn, route)
 
     def _engine(self) -> Engine:
-        if self._planner is None:
-            state = self._state or _shared_state(address_of(self._client.get()))
-            documents = process_memory()
-            self._planner = Engine(cache=self._cache, prices=self._prices, state=state, documents=documents)
-        return self._planner
-
-    def _resolver(self) -> RouterDirectory:
-        if self._directory is None:
-            self._directory = RouterDirectory(self._control.get, catalog=self._catalog, scope=self._scope())
-        return self._directory
-
-    def _scope(self) -> str:
-        if self._scope_name is None:
-            self._scope_name = scope_of(self._client.get())
-        return self._scope_name
-
-    def _warn(self, target: Target, request: Mapping[str, Any]) -> None:
-        if self._cache is not None and target.common.cache is None:
-            self._warn_unsupported(self._cache, target)
-        if target.is_router and (script := other_script(_last_text(request))):
-            _warn_once(
-                "script",
-                f"The prompt is mostly in {script} script. AWS tunes its prompt routers for English; other "
-                "languages may be routed badly (https://docs.aws.amazon.com/bedrock/latest/userguide/"
-                "prompt-routing.html).",
-            )
-
-    def _warn_unsupported(self, policy: CachePolicy, target: Target) -> None:
-        message = f"No cache points for {target.arn}: {target.common.why}."
-        if policy.on_unsupported == "raise":
-            raise ConfigurationError(f"{message} Set on_unsupported='ignore' to call it without.")
-        if policy.on_unsupported == "warn":
-            _warn_once(f"unsupported {target.arn}", message)
-
-
-def _shared_state(scope: str | None) -> CacheState:
-    if scope is None:  # nothing says which service it stands for: it shares with nobody
-        return CacheState()
-    with _lock:
-        state = _states.get(scope)
-        if state is None:
-            state = CacheState()
-            _states.put(scope, state)
-        return state
-
-
-def _warn_once(key: str, message: str) -> None:
-    with _lock:
-        first = key not in _warned
-        _warned.add(key)
-    if first:
-        warnings.warn(message, UserWarning, stacklevel=_level_of_caller())
-
-
-def _level_of_caller() -> int:
-    """Return the stack level of the first frame outside this package, as `warnings.warn` counts."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("bedrock_routing"):
-        level, frame = level + 1, frame.f_back
-    return level - 1
+        return self._resources.engine()
 
 
 def _is_long(request: Mapping[str, Any]) -> bool:
@@ -341,10 +265,3 @@ def _is_long(request: Mapping[str, Any]) -> bool:
     blocks = (block for blocks in (request.get("system"), *contents) for block in sequence(blocks))
     texts = (member(block, "text") for block in blocks)
     return sum(len(text) for text in texts if isinstance(text, str)) > _LONG
-
-
-def _last_text(request: Mapping[str, Any]) -> str:
-    """Return the text of the last message, which is what a router judges."""
-    last = sequence(request.get("messages"))[-1:]
-    blocks = [block for message in last for block in sequence(member(message, "content"))]
-    return " ".join(text for block in blocks if isinstance(text := member(block, "text"), str))

@@ -22,18 +22,14 @@ from langchain_bedrock_routing.kinds import Kind, kind_of
 
 __all__ = ["BedrockModelError", "as_model_error", "handed_out", "is_retryable", "model_errors"]
 
-_BEGUN = (
-    "A part of the answer had already been handed out, and asking again would repeat it: is_retryable is "
-    "False. To retry all the same, name the error's class where the retry is set up."
-)
-
 
 class BedrockModelError(ModelError):
     """Be what every error of a call is, beside its own class and its kind of `ModelError`.
 
-    `is_retryable` is that of the kind, but False once a part of a streamed answer was handed out. All of them
-    can be pickled; the classes that boto3 makes for each client cannot be found again, so an error of one is
-    read back as the nearest class that can.
+    `is_retryable` is that of the kind, but False once a part of a streamed answer was handed out: asking
+    again would repeat it. To retry all the same, name the error's class where the retry is set up. All of
+    them can be pickled; the classes that boto3 makes for each client cannot be found again, so an error of
+    one is read back as the nearest class that can.
     """
 
     receipt: Mapping[str, Any] | None = None
@@ -95,7 +91,6 @@ def as_model_error(
         known.receipt = receipt
     if begun and known.is_retryable:
         known.is_retryable = False
-        known.add_note(_BEGUN)
     return known.with_traceback(error.__traceback__)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bedrock_routing import client, routers
+from bedrock_routing import resources, routers
 from bedrock_routing.tables import Bounded
 
 
@@ -8,4 +8,4 @@ from bedrock_routing.tables import Bounded
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget routers and warm prefixes: the port of a service that is gone may be another one's by now."""
     monkeypatch.setattr(routers, "_resolved", {})
-    monkeypatch.setattr(client, "_states", Bounded(64))
+    monkeypatch.setattr(resources, "_states", Bounded(64))

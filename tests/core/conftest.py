@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bedrock_local import FixedAnswer, LocalBedrock, ManualClock
-from bedrock_routing import RoutedClient, client, remember_documents, routers
+from bedrock_routing import RoutedClient, cautions, remember_documents, resources, routers
 from bedrock_routing.documents import process_memory
 from bedrock_routing.tables import Bounded
 
@@ -15,8 +15,8 @@ from bedrock_routing.tables import Bounded
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test as a new process starts: nothing resolved, nothing warned of, nothing remembered."""
-    monkeypatch.setattr(client, "_states", Bounded(64))
-    monkeypatch.setattr(client, "_warned", set())
+    monkeypatch.setattr(resources, "_states", Bounded(64))
+    monkeypatch.setattr(cautions, "_warned", set())
     monkeypatch.setattr(routers, "_resolved", {})
     process_memory().clear()
     for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
