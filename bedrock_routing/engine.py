@@ -225,7 +225,12 @@ class Engine:
         cuts: dict[int, tuple[int, ...]] = {}
         for index in {each.block for each in documents if each.span} - known.keys():
             names = self._names_of_starts(blocks[index], digester)
-            found = (self.state.splits_of(name) for name in reversed(names.values()))
+            # A piece of nothing but white space, or of nothing, would fail the call.
+            end = len(blocks[index].value.rstrip())
+            found = (
+                tuple(each for each in self.state.splits_of(name) or () if each < end)
+                for name in reversed(names.values())
+            )
             if offsets := next(filter(None, found), None):
                 cuts[index] = offsets
         return cuts

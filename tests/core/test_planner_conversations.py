@@ -379,3 +379,20 @@ def test_documents_behind_a_rewritten_history_are_not_written_for_long(rules: Ca
         history += [message("user", f"Question {number}?"), message("assistant", f"Answer {number}.")]
     assert points[0] > 0
     assert points[3:] == [0] * 5
+
+
+@every_family
+@pytest.mark.parametrize("rest", ["", "\n", "  "])
+def test_a_text_that_ends_with_a_document_is_not_cut_into_nothing(rules: CacheRules, rest: str) -> None:
+    """Where an older text went on behind the document, one that ends there gets no empty piece."""
+    mind = engine()
+    question = message("user", "Who pays?")
+    longer: Params = {"system": [{"text": f"{RENT}\n\n{HEAT}\n\nAnswer briefly."}], "messages": [question]}
+    for number in range(2):
+        call(mind, longer, rules, number * 10.0)
+    bare: Params = {"system": [{"text": f"{RENT}\n\n{HEAT}{rest}"}], "messages": [question]}
+    turn = call(mind, bare, rules, 20.0)
+    texts = [block["text"] for block in turn.params["system"] if "text" in block]
+    assert all(text.strip() for text in texts)
+    assert "".join(texts) == bare["system"][0]["text"]
+    assert turn.points
