@@ -20,13 +20,14 @@ from langchain_aws.utils import count_tokens_api_supported_for_model
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
+from bedrock_routing import parse
 from langchain_bedrock_routing.behind import common_profile, read_model
 from langchain_bedrock_routing.calls import RECEIPT, Call, as_chunk, copied, has_tools, name_model
 from langchain_bedrock_routing.errors import handed_out, is_retryable, model_errors
@@ -61,8 +62,9 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        names = (self.base_model_id,) if self.base_model_id else self._behind().model_ids
-        if not names:
+        given = [parse(each).model_id for each in self.router_models or ()]
+        names = (self.base_model_id,) if self.base_model_id else self._behind().model_ids or tuple(given)
+        if not names or None in names:
             return None
         singles = [self.model_copy(update={"model_id": each, "base_model_id": each}) for each in names]
         return common_profile([ChatBedrockConverse._resolve_model_profile(each) or {} for each in singles])
@@ -82,10 +84,9 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
             arguments.setdefault("reasoning_effort", self.reasoning_effort)
         asked = self.model_copy(update=update)
         asked.provider = asked.provider or asked._behind().provider
+        # Not kept on this object: `create_agent` reads it before each step, and would change its ways.
         if asked.profile is None:
             asked.profile = asked._resolve_model_profile()
-        if model == self.model_id:
-            self.profile = asked.profile
         return asked, arguments
 
     # Calls
@@ -229,6 +230,11 @@ class ChatBedrockRouter(TracedConverse, ToolsConverse):
             super()._apply_cache_points(cache_control, system, bedrock_messages, params)
         elif cache_control and isinstance(self.client, Call):
             self.client.skipped.append({"path": "*", "reason": _OWN_POINTS})
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        """Count as `get_num_tokens_from_messages` does."""
+        return self.get_num_tokens_from_messages([HumanMessage(text)])
 
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Any = None) -> int:

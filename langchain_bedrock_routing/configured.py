@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Self, cast
@@ -28,6 +30,17 @@ __all__ = ["ConfiguredConverse"]
 
 _PREFIX = "bedrock_routing:"
 """A provider in the way of `init_chat_model`; a model is the same with it and without."""
+
+_OWN_SETTINGS = (
+    "affinity",
+    "cache",
+    "max_concurrency",
+    "native_async",
+    "prompt_cache",
+    "router",
+    "router_models",
+)
+"""What a mistyped name may have meant."""
 
 _CONNECTIONS = 16
 """How many different connections models that were made of each other share at most."""
@@ -88,6 +101,7 @@ class ConfiguredConverse(ChatBedrockConverse):
         if not isinstance(values, dict):
             return values
         values = dict(cast("dict[str, Any]", values))
+        _check_spelling(cls, values)
         for name in ("model", "model_id", "router"):
             if isinstance(values.get(name), str):
                 values[name] = values[name].removeprefix(_PREFIX)
@@ -227,3 +241,12 @@ class ConfiguredConverse(ChatBedrockConverse):
             name: policy if isinstance(policy, bool | str) else asdict(policy)
             for name, policy in policies.items()
         }
+
+
+def _check_spelling(model: type[ConfiguredConverse], values: Mapping[str, Any]) -> None:
+    """Raise for a mistyped setting of ours: langchain-aws would send it to the service with every call."""
+    fields = model.model_fields
+    known = {*fields, *(info.alias for info in fields.values() if info.alias), "router"}
+    for name in values.keys() - known:
+        if close := get_close_matches(name, _OWN_SETTINGS, n=1, cutoff=0.8):
+            raise ConfigurationError(f"there is no setting {name!r}; {close[0]!r} was probably meant")

@@ -7,7 +7,8 @@ from typing import Any, overload
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import ConfigurableField, Runnable
+from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.configurable import RunnableConfigurableFields
 
 from bedrock_routing import ConfigurationError
 from langchain_bedrock_routing.chat_model import ChatBedrockRouter
@@ -38,8 +39,8 @@ def init_router_model(
 
     `configurable_fields` names the settings that a call may change in `config["configurable"]`, there with
     `config_prefix` and an underscore in front, if one is given. Such a model shares its connections over
-    all configurations. Its `bind_tools` binds to the model as it is configured then; configure first:
-    `llm.with_config(configurable={"model": "amazon.nova-pro-v1:0"}).bind_tools([...])`.
+    all configurations. Tools and schemas are bound when the call's configuration is known, so what a model
+    does not accept is said by the call, not by `bind_tools`.
 
     Raises `ConfigurationError` for a setting that does not exist, and for "any": whoever sets a call's
     configuration could then choose its endpoint and credentials.
@@ -55,8 +56,29 @@ def init_router_model(
             "such as ['model', 'temperature']"
         )
     prefix = f"{config_prefix.removesuffix('_')}_" if config_prefix else ""
-    fields = {_field(name): ConfigurableField(id=f"{prefix}{name}") for name in configurable_fields}
-    return llm.configurable_fields(**fields)
+    fields: dict[str, Any] = {
+        _field(name): ConfigurableField(id=f"{prefix}{name}") for name in configurable_fields
+    }
+    return _Configurable(default=llm, fields=fields)
+
+
+class _Configurable(RunnableConfigurableFields):
+    """Be a model of which a call may change fields, before tools or a schema are bound to it."""
+
+    def bind_tools(self, tools: Sequence[Any], **settings: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to the model that a call configures."""
+        return self._later("bind_tools", tools, settings)
+
+    def with_structured_output(self, schema: Any, **settings: Any) -> Runnable[LanguageModelInput, Any]:
+        """Ask the model that a call configures for an answer of this form."""
+        return self._later("with_structured_output", schema, settings)
+
+    def _later(self, method: str, what: Any, settings: dict[str, Any]) -> Any:
+        def bound(_: LanguageModelInput, config: RunnableConfig) -> Runnable[Any, Any]:
+            model, _config = self.prepare(config)
+            return getattr(model, method)(what, **settings)
+
+        return RunnableLambda(bound, name=method)
 
 
 def _field(name: str) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain_core.language_models import ModelProfile
 from typing_extensions import override
 
 from langchain_bedrock_routing.chat_model import ChatBedrockRouter
@@ -45,6 +47,7 @@ class BedrockRoutingMiddleware(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self._locks = lock_tool_calls
         self._tools = StableTools(tool_order)
+        self._profiles: dict[tuple[str, str | None], ModelProfile | None] = {}
 
     @override
     def wrap_model_call(
@@ -58,21 +61,29 @@ class BedrockRoutingMiddleware(AgentMiddleware[Any, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
+        if isinstance(request.model, ChatBedrockRouter):
+            # What stands behind a router may have to be asked of the service, which blocks.
+            await request.model._runner().run(partial(self._profile, request.model))
         return await handler(self._arranged(request))
 
     def _arranged(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        """Return the request with its tools in their places, and with a model that locks tool calls."""
+        """Return the request with its tools in their places, and a model that knows its profile and locks."""
         model = request.model
         if not isinstance(model, ChatBedrockRouter):
             return request
-        model = _locking(model) if self._locks else model
+        update: dict[str, Any] = {"profile": self._profile(model)}
+        policy = model.client.affinity
+        if self._locks and not policy.locks_tools:
+            locking = replace(policy, lock_tools=True)
+            update |= {"affinity": locking, "client": model.client.with_affinity(locking)}
+        model = model.model_copy(update=update)
         return request.override(model=model, tools=self._tools.arranged(request.tools))
 
-
-def _locking(model: ChatBedrockRouter) -> ChatBedrockRouter:
-    """Return the model with a client that sends the results of tool calls to whoever made these."""
-    policy = model.client.affinity
-    if policy.locks_tools:
-        return model
-    locking = replace(policy, lock_tools=True)
-    return model.model_copy(update={"affinity": locking, "client": model.client.with_affinity(locking)})
+    def _profile(self, model: ChatBedrockRouter) -> ModelProfile | None:
+        """Return what the models behind can do: an agent chooses its ways by that, before each step."""
+        if model.profile is not None:
+            return model.profile
+        key = model.model_id, model.base_model_id
+        if self._profiles.get(key) is None:
+            self._profiles[key] = model._resolve_model_profile()
+        return self._profiles[key]

@@ -125,7 +125,7 @@ def _unanswered(prompt: Prompt) -> tuple[ToolSpec, ...]:
 def _forced_call(prompt: Prompt, ground: Ground) -> ToolCall:
     wanted = prompt.tool_choice.removeprefix("tool:")
     named = [tool for tool in prompt.tools if tool.name == wanted and prompt.tool_choice != "any"]
-    tool = named[0] if named else _best(prompt.tools, ground.text, ground)[0]
+    tool = named[0] if named else _best(_unanswered(prompt) or prompt.tools, ground.text, ground)[0]
     return _call(tool, ground.text, ground)
 
 

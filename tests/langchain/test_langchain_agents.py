@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
-from langchain_support import converses, kinds
+from langchain_support import ToolRounds, converses, kinds
 
 import langchain_bedrock_routing
+from bedrock_local import LocalBedrock
+from bedrock_local.answers.base import Prompt, Reply, ToolCall
 
 pytest.importorskip("langchain.agents")
 
 from agent_support import CLAUDE, FIRST, PAIR, SECOND, SYSTEM, Serve, agent_of, look, model_of, talk, usages
+from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
@@ -169,3 +172,31 @@ def test_an_unknown_name_is_no_missing_package() -> None:
     """A name that the package does not have is an AttributeError."""
     with pytest.raises(AttributeError, match="Nothing"):
         langchain_bedrock_routing.Nothing  # noqa: B018
+
+
+class TwoLooksThenCity(ToolRounds):
+    """Look twice, then answer in the form that is asked for."""
+
+    def reply(self, prompt: Prompt) -> Reply:
+        """Call the tool, and at the end the one that stands for the answer, if there is one."""
+        if sum(bool(turn.tool_results) for turn in prompt.turns) < 2:
+            return super().reply(prompt)
+        if any(each.name == "City" for each in prompt.tools):
+            return Reply(text="", tool_calls=(ToolCall(name="City", input={"name": "Ostend"}),))
+        return Reply(text=json.dumps({"name": "Ostend"}))
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["bare", "with our middleware"])
+def test_a_structured_answer_is_asked_for_in_one_way(ours: bool) -> None:
+    """What the model can do looks the same to an agent at each step, so that no prefix changes on the way."""
+    middleware = [langchain_bedrock_routing.BedrockRoutingMiddleware()] if ours else []
+    schema = {"title": "City", "type": "object", "properties": {"name": {"type": "string"}}}
+    with LocalBedrock(answers=TwoLooksThenCity(1, 1)) as bedrock:
+        llm = model_of(bedrock, bedrock.create_application_profile(CLAUDE))
+        agent = create_agent(llm, [look], system_prompt=SYSTEM, middleware=middleware, response_format=schema)
+        done = agent.invoke({"messages": [HumanMessage(FIRST)]}, {"recursion_limit": 9})
+        sent = converses(bedrock)
+        usages = [each.usage or {} for each in bedrock.requests if each.operation.startswith("Converse")]
+    assert done["structured_response"] == {"name": "Ostend"}
+    assert len({"outputConfig" in each for each in sent}) == 1
+    assert [each["cacheReadInputTokens"] > 0 for each in usages] == [False, True, True]

@@ -150,3 +150,16 @@ def test_a_checkpoint_holds_the_answer(init: Make, bedrock: LocalBedrock) -> Non
     assert stored[1].usage_metadata == first.usage_metadata
     assert "cachePoint" not in str([each.content for each in stored])
     assert "cachePoint" in str(conversations(bedrock)[-1].body)
+
+
+def test_tools_are_bound_to_the_model_that_a_call_configures(init: Make, bedrock: LocalBedrock) -> None:
+    """Tools and schemas bound before a call's configuration is known go to the model that it names."""
+    number = {"n": {"type": "integer"}}
+    schema = {"title": "Page", "description": "A page.", "type": "object", "properties": number}
+    llm = init(configurable_fields=["model"])
+    config: Any = {"configurable": {"model": PRO}}
+    llm.bind_tools([schema]).invoke("Page 7?", config)
+    llm.with_structured_output(schema).invoke("Page 7?", config)
+    llm.bind_tools([schema]).invoke("Page 7?")
+    sent = [(each.invoked_model, "toolConfig" in each.body) for each in conversations(bedrock)]
+    assert sent == [(PRO, True), (PRO, True), (LITE, True)]

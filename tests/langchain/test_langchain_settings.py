@@ -174,3 +174,29 @@ def test_copies_work(make_llm: Make, clone: Callable[[Any], Any]) -> None:
 def test_printing_shows_no_secret() -> None:
     """The printed model shows no secret."""
     assert "very-secret" not in repr(ChatBedrockRouter(model=LITE, aws_secret_access_key="very-secret"))
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("affinty", "affinity"), ("promt_cache", "prompt_cache"), ("routers", "router")]
+)
+def test_a_mistyped_setting_is_named(typo: str, meant: str) -> None:
+    """A setting of this package that is misspelt does not go to the service with every call."""
+    with pytest.raises(ValueError, match=f"'{meant}' was probably meant"):
+        ChatBedrockRouter(model="amazon.nova:1", region_name="us-east-1", **{typo: "cost"})
+
+
+def test_the_users_object_stays_as_it_was_configured(bedrock: LocalBedrock) -> None:
+    """A call leaves the profile unset, by which an agent chooses its ways before each step."""
+    where = {"region_name": "us-east-1", "endpoint_url": bedrock.endpoint_url}
+    llm = ChatBedrockRouter(model="amazon.nova:1", **where)
+    llm.invoke("Hello")
+    assert llm.profile is None
+    told = ChatBedrockRouter(model="amazon.nova:1", router_models=["amazon.nova-lite-v1:0"], **where)
+    assert told.profile
+    assert told.profile.get("max_input_tokens") == 300_000
+
+
+def test_a_text_is_counted_without_a_tokenizer(bedrock: LocalBedrock) -> None:
+    """`get_num_tokens` asks for no package that only loads tokenizers."""
+    llm = ChatBedrockRouter(model="amazon.nova:1", region_name="us-east-1", endpoint_url=bedrock.endpoint_url)
+    assert 1 < llm.get_num_tokens("How many tokens has this text?") < 30

@@ -248,3 +248,16 @@ def test_structured_answer_quotes_the_documents() -> None:
     )
     reply = ask("How long can a function run?", json_schema=schema, documents=documents)
     assert json.loads(reply.text) == {"answer": fact, "sources": ["limits.pdf"]}
+
+
+def test_a_demanded_call_is_one_that_was_not_answered_yet() -> None:
+    """Where some call is demanded again and again, as by agents that must answer by a tool, it moves on."""
+    turns = (
+        PromptTurn(role="user", text="Weather in Lima?"),
+        PromptTurn(role="assistant", text=""),
+        PromptTurn(
+            role="user", text="", tool_results=(ToolResult(name="get_weather", text="Foggy", failed=False),)
+        ),
+    )
+    prompt = Prompt(system="", turns=turns, tools=(WEATHER, CLOCK), tool_choice="any")
+    assert [call.name for call in ExtractiveEngine().reply(prompt).tool_calls] == ["get_time"]
