@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import EventStreamError, IncompleteReadError, ResponseStreamingError
@@ -25,7 +27,9 @@ class RoutedStream:
     """Iterate the events of a stream as botocore gives them; the `metadata` event also holds the receipt.
 
     botocore ends a truncated stream without an error; here it raises `IncompleteStreamError`. `receipt` is
-    there as soon as the stream has ended, however it did. `opened` is called at the first event.
+    there as soon as the stream has ended, however it did. `opened` is called at the first event. A stream
+    that is left, by closing it or just by dropping it, is recorded where the call was made: in the context
+    of that.
     """
 
     def __init__(
@@ -38,15 +42,10 @@ class RoutedStream:
         explain: Callable[[Exception], Exception] = lambda error: error,
         opened: Callable[[], None] = lambda: None,
     ) -> None:
-        self._stream: Any = stream
-        self._turn = turn
-        self._finish = finish
-        self._reopen = reopen
-        self._explain = explain
-        self._opened = opened
-        self._reply: dict[str, Any] = {}
-        self._events: Generator[Event] = self._follow()
-        self.receipt: Receipt | None = None
+        self._course = _Course(
+            stream=stream, turn=turn, finish=finish, reopen=reopen, explain=explain, opened=opened
+        )
+        self._events: Generator[Event] = self._course.events()
 
     def __iter__(self) -> Iterator[Event]:
         """Return the one iterator of this stream."""
@@ -56,13 +55,17 @@ class RoutedStream:
         """Pass the rest of botocore's stream through."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._stream, name)
+        return getattr(self._course.stream, name)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """Return the receipt, once the stream has ended, however it did."""
+        return self._course.receipt
 
     def close(self) -> None:
         """Close the connection; a stream that has not ended is recorded as incomplete."""
         self._events.close()
-        _close(self._stream)
-        self._record(complete=False)
+        self._course.leave()
 
     def interrupt(self) -> None:
         """Make a read that blocks in another thread return; that thread then closes the connection.
@@ -71,9 +74,30 @@ class RoutedStream:
         offers nothing for this, hence the look inside; where there is no socket any more, it does nothing.
         """
         with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
-            self._stream._raw_stream.shutdown()
+            self._course.stream._raw_stream.shutdown()
 
-    def _follow(self) -> Generator[Event]:
+
+@dataclass(kw_only=True, eq=False)
+class _Course:
+    """Be how far a stream has come. Its iterator holds it and it never holds that.
+
+    Else they would hold each other, and a stream that is dropped would stay open until Python looks for such
+    cycles: in whatever context, and with whatever locks held.
+    """
+
+    stream: Any
+    turn: Turn
+    finish: Callable[..., Receipt]
+    reopen: Callable[[Exception], tuple[Any, Turn] | None]
+    explain: Callable[[Exception], Exception]
+    opened: Callable[[], None]
+    receipt: Receipt | None = None
+    _reply: dict[str, Any] = field(default_factory=dict[str, Any])
+    _context: Context = field(default_factory=copy_context)
+    """That of the call."""
+
+    def events(self) -> Generator[Event]:
+        """Yield the events, and account for them."""
         try:
             for event in self._all_events():
                 yield self._noted(event)
@@ -81,18 +105,28 @@ class RoutedStream:
             raise self._incomplete("its connection was cut") from error
         except Exception as error:
             self._record(complete=False)
-            explained = self._explain(error)
+            explained = self.explain(error)
             if explained is error:
                 raise
             raise explained from error
         except BaseException:  # its reader leaves: the generator is closed, or the task is cancelled
-            _close(self._stream)
-            self._record(complete=False)
+            self.leave()
             raise
         if "stopReason" not in self._reply:
             raise self._incomplete("it has no messageStop event")
         if self.receipt is None:
             raise self._incomplete("it has no metadata event")
+
+    def leave(self) -> None:
+        """Close the connection; what has not ended is recorded as incomplete, for whoever made the call."""
+        _close(self.stream)
+        if self.receipt is None:
+            self._context.copy().run(self._record, complete=False)
+
+    def __del__(self) -> None:
+        """Leave a stream of which nothing was read: its iterator has nothing to clean up."""
+        if self.receipt is None:
+            self.leave()
 
     def _incomplete(self, why: str) -> IncompleteStreamError:
         receipt = self._record(complete=False)
@@ -103,18 +137,18 @@ class RoutedStream:
         """Yield the events; where the first one refuses the cache points, open the stream again without."""
         first = True
         try:
-            for event in self._stream:
+            for event in self.stream:
                 if first:
                     first = False
-                    self._opened()
+                    self.opened()
                 yield event
         except EventStreamError as error:
-            again = self._reopen(error) if first else None
+            again = self.reopen(error) if first else None
             if again is None:
                 raise
-            _close(self._stream)
-            self._stream, self._turn = again
-            yield from self._stream
+            _close(self.stream)
+            self.stream, self.turn = again
+            yield from self.stream
 
     def _noted(self, event: Event) -> Event:
         if "messageStop" in event:
@@ -130,7 +164,7 @@ class RoutedStream:
 
     def _record(self, *, complete: bool) -> Receipt:
         if self.receipt is None:
-            self.receipt = self._finish(self._turn, self._reply, complete=complete)
+            self.receipt = self.finish(self.turn, self._reply, complete=complete)
         return self.receipt
 
 

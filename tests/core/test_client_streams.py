@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from botocore.eventstream import EventStream
 from botocore.exceptions import ClientError, EventStreamError
 
 from bedrock_local import Fault, LocalBedrock
-from bedrock_routing import IncompleteStreamError, Ledger, Receipt, RoutedClient
+from bedrock_routing import IncompleteStreamError, Ledger, Receipt, RoutedClient, collect
+from bedrock_routing.fanout import gate_of
 from bedrock_routing.streams import RoutedStream
 
 Connect = Callable[..., RoutedClient]
@@ -91,6 +93,59 @@ def test_a_stream_that_is_left_is_closed_and_counted(bedrock: LocalBedrock, conn
     gc.collect()
     client.converse_stream(messages=[user("Hi?")])["stream"].close()
     assert [receipt.complete for receipt in ledger.receipts] == [False, False, False]
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Keep Python from looking for objects that hold each other."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "begun"])
+@pytest.mark.usefixtures("no_collector")
+def test_a_stream_that_is_dropped_ends_there_and_then(
+    bedrock: LocalBedrock, connect: Connect, document: str, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is just dropped is closed and counted at once, and keeps nobody waiting for it."""
+    ledger, closed = Ledger(), list[EventStream]()
+    close = EventStream.close
+
+    def note(stream: EventStream) -> None:
+        closed.append(stream)
+        close(stream)
+
+    monkeypatch.setattr(EventStream, "close", note)
+    client = connect(bedrock, "anthropic.claude-sonnet-5", ledger=ledger)
+    reply = client.converse_stream(system=[{"text": document}], messages=[user("Who?")])
+    if read:
+        for _ in reply["stream"]:
+            break
+    del reply
+    assert closed
+    assert [receipt.complete for receipt in ledger.receipts] == [False]
+    assert gate_of(client._engine().state)._writing == {}
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "begun"])
+@pytest.mark.usefixtures("no_collector")
+def test_a_stream_that_the_collector_finds_is_counted_where_it_was_asked_for(
+    bedrock: LocalBedrock, connect: Connect, read: bool
+) -> None:
+    """Whoever happens to be collecting when Python cleans up does not get the receipt of somebody else."""
+    client = connect(bedrock, "amazon.nova:1")
+    with collect() as mine:
+        holder: list[Any] = [client.converse_stream(messages=[user("Hi?")])["stream"]]
+        if read:
+            next(iter(holder[0]))
+        holder.append(holder)
+    del holder
+    with collect() as others:
+        gc.collect()
+    assert [receipt.complete for receipt in mine.receipts] == [False]
+    assert others.receipts == ()
 
 
 def test_closing_a_finished_stream_counts_it_once(bedrock: LocalBedrock, connect: Connect) -> None:
