@@ -327,9 +327,9 @@ async def test_a_long_prompt_is_planned_by_a_thread(
     planning: list[threading.Thread] = []
     begin = Engine.begin
 
-    def note(*arguments: Any) -> Any:
+    def note(*arguments: Any, **named: Any) -> Any:
         planning.append(threading.current_thread())
-        return begin(*arguments)
+        return begin(*arguments, **named)
 
     monkeypatch.setattr(Engine, "begin", note)
     on_loop = AsyncRoutedClient(connect(bedrock, LITE))
