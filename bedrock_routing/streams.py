@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from bedrock_routing.request import member
 from bedrock_routing.turn import Turn
 
 __all__ = ["RoutedStream"]
+
+logger = logging.getLogger("bedrock_routing")
 
 Event = Mapping[str, Any]
 _CUT = (ProtocolError, ResponseStreamingError, IncompleteReadError, ConnectionError)
@@ -104,6 +107,7 @@ class _Course:
         except _CUT as error:
             raise self._incomplete("its connection was cut") from error
         except Exception as error:
+            _close(self.stream)
             self._record(complete=False)
             explained = self.explain(error)
             if explained is error:
@@ -129,6 +133,7 @@ class _Course:
             self.leave()
 
     def _incomplete(self, why: str) -> IncompleteStreamError:
+        _close(self.stream)
         receipt = self._record(complete=False)
         message = f"The stream ended too early, {why}: the answer is cut off. Ask again."
         return IncompleteStreamError(message, receipt=receipt.to_dict())
@@ -169,6 +174,12 @@ class _Course:
 
 
 def _close(stream: Any) -> None:
-    """Close a stream; a plain iterable, as stand-ins of clients give, has nothing to close."""
-    if hasattr(stream, "close"):
-        stream.close()
+    """Close a stream; a plain iterable, as stand-ins of clients give, has nothing to close.
+
+    One that cannot be closed hides neither why it is closed nor its receipt.
+    """
+    try:
+        if hasattr(stream, "close"):
+            stream.close()
+    except Exception:
+        logger.debug("a stream could not be closed; the call is not affected", exc_info=True)

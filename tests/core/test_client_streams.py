@@ -96,6 +96,20 @@ def test_a_stream_that_is_left_is_closed_and_counted(bedrock: LocalBedrock, conn
 
 
 @pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[EventStream]:
+    """Return the streams of botocore that are closed from now on."""
+    closed: list[EventStream] = []
+    close = EventStream.close
+
+    def note(stream: EventStream) -> None:
+        closed.append(stream)
+        close(stream)
+
+    monkeypatch.setattr(EventStream, "close", note)
+    return closed
+
+
+@pytest.fixture
 def no_collector() -> Iterator[None]:
     """Keep Python from looking for objects that hold each other."""
     gc.collect()
@@ -107,17 +121,10 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.parametrize("read", [False, True], ids=["unread", "begun"])
 @pytest.mark.usefixtures("no_collector")
 def test_a_stream_that_is_dropped_ends_there_and_then(
-    bedrock: LocalBedrock, connect: Connect, document: str, read: bool, monkeypatch: pytest.MonkeyPatch
+    bedrock: LocalBedrock, connect: Connect, document: str, closed: list[EventStream], read: bool
 ) -> None:
     """A stream that is just dropped is closed and counted at once, and keeps nobody waiting for it."""
-    ledger, closed = Ledger(), list[EventStream]()
-    close = EventStream.close
-
-    def note(stream: EventStream) -> None:
-        closed.append(stream)
-        close(stream)
-
-    monkeypatch.setattr(EventStream, "close", note)
+    ledger = Ledger()
     client = connect(bedrock, "anthropic.claude-sonnet-5", ledger=ledger)
     reply = client.converse_stream(system=[{"text": document}], messages=[user("Who?")])
     if read:
@@ -165,6 +172,38 @@ def test_an_error_inside_a_stream_is_botocores_own(bedrock: LocalBedrock, connec
     with pytest.raises(EventStreamError, match="throttlingException"):
         list(client.converse_stream(messages=[user("Hi?")])["stream"])
     assert [receipt.complete for receipt in ledger.receipts] == [False]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.exception_in_stream(), Fault.cut(), Fault.cut(reset=True)],
+    ids=["exception", "cut", "reset"],
+)
+def test_a_stream_that_fails_is_closed(
+    bedrock: LocalBedrock, connect: Connect, closed: list[EventStream], fault: Fault
+) -> None:
+    """A stream that breaks off holds no connection, also while its error or the stream is kept."""
+    bedrock.fail(fault)
+    stream = connect(bedrock, "amazon.nova:1").converse_stream(messages=[user("Hi?")])["stream"]
+    with pytest.raises((EventStreamError, IncompleteStreamError)):
+        list(stream)
+    assert len(closed) == 1
+
+
+def test_an_error_that_keeps_a_stream_from_closing_hides_no_other() -> None:
+    """What goes wrong in closing is not what the caller hears of, and the receipt is there."""
+
+    class Broken:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            raise ConnectionResetError
+
+        def close(self) -> None:
+            raise OSError("it is gone")
+
+    stream = following(Broken())
+    with pytest.raises(IncompleteStreamError, match="its connection was cut"):
+        list(stream)
+    assert stream.receipt == Receipt(complete=False)
 
 
 def test_an_error_inside_a_stream_is_explained(bedrock: LocalBedrock, connect: Connect) -> None:
@@ -225,8 +264,12 @@ class Events:
 
 
 def followed(*events: dict[str, Any]) -> RoutedStream:
+    return following(Events(*events))
+
+
+def following(stream: Any) -> RoutedStream:
     return RoutedStream(
-        Events(*events),
+        stream,
         turn=None,
         finish=lambda _turn, _reply, *, complete: Receipt(complete=complete),
         reopen=lambda _error: None,
