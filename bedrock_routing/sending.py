@@ -52,12 +52,14 @@ class Sender:
 
     def whole(self, passage: Passage) -> dict[str, Any]:
         """Return a whole reply with its receipt; where others may wait for it, it comes as a stream."""
-        reply = self._whole_from_stream(passage) if passage.early else None
+        reply, denied = self._whole_from_stream(passage) if passage.early else (None, False)
         if reply is None:
             with CallSpans() as spans:
                 reply, turn = self._send("converse", passage)
                 receipt = self._finish(turn, reply)
                 spans.describe(receipt)
+            if denied:  # the same call was possible without: it is streams that are not
+                passage.cannot_stream()
             passage.ended(receipt)
             reply[KEY] = receipt.to_dict()
         return reply
@@ -106,24 +108,24 @@ class Sender:
         )
         return response
 
-    def _whole_from_stream(self, passage: Passage) -> dict[str, Any] | None:
+    def _whole_from_stream(self, passage: Passage) -> tuple[dict[str, Any] | None, bool]:
         """Return a whole reply made of a stream; `None` where that does not work, so that it is asked whole.
 
-        An error inside a stream is one that botocore would have tried again, had it come as a reply.
+        Also tells whether it was denied, which may be for a reason that goes for the whole reply as well. An
+        error inside a stream is one that botocore would have tried again, had it come as a reply.
         """
         try:
             response = self._opened(passage)
         except ClientError as error:
             if error_code(error) not in _NO_STREAM:
                 raise
-            passage.cannot_stream()
-            return None
+            return None, True
         try:
             reply = whole_reply(response["stream"])
         except Exception:
             logger.debug("a stream could not be put together; asking for the whole reply", exc_info=True)
-            return None
-        return {"ResponseMetadata": response["ResponseMetadata"], **reply}
+            return None, False
+        return {"ResponseMetadata": response["ResponseMetadata"], **reply}, False
 
     def _finish(self, turn: Turn, reply: Mapping[str, Any], *, complete: bool = True) -> Receipt:
         """Account for a reply; an error in here is logged and never breaks the call."""

@@ -277,6 +277,19 @@ def test_streams_that_are_denied_are_not_tried_again(
     assert operations(bedrock) == ["ConverseStream", "Converse", "Converse"]
 
 
+def test_a_request_that_is_wrong_says_nothing_of_streams(
+    bedrock: LocalBedrock, connect: Connect, document: str
+) -> None:
+    """A call that is refused whole as well was not refused for being a stream: the next one is one again."""
+    client = connect(bedrock, SONNET)
+    bedrock.fail(Fault.error("ValidationException", "The maximum tokens exceed the limit."), times=2)
+    with not_alone(client):
+        with pytest.raises(ClientError, match="maximum tokens"):
+            whole(client, document, "Who?")
+        whole(client, other_document("Lease"), "When?")
+    assert operations(bedrock) == ["ConverseStream", "Converse", "ConverseStream"]
+
+
 def test_a_call_that_hangs_holds_nobody_for_long(at_pace: LocalBedrock, routed: Any, document: str) -> None:
     """Those who waited long enough go on their own while the first one still hangs."""
     client = routed(at_pace, SONNET, fan_out_seconds=0.2)
