@@ -13,6 +13,7 @@ from bedrock_routing.assembly import whole_reply
 from bedrock_routing.bridge import current
 from bedrock_routing.catalog import Catalog
 from bedrock_routing.connections import Lazy
+from bedrock_routing.conversations import Choice
 from bedrock_routing.fanout import Passage
 from bedrock_routing.ledger import Ledger, record
 from bedrock_routing.notes import annotated, error_code, error_message
@@ -55,7 +56,7 @@ class Sender:
         reply, denied = self._whole_from_stream(passage) if passage.early else (None, False)
         if reply is None:
             with CallSpans() as spans:
-                reply, turn = self._send("converse", passage)
+                reply, turn = self._send("converse", passage, passage.turn)
                 receipt = self._finish(turn, reply)
                 spans.describe(receipt)
             if denied:  # the same call was possible without: it is streams that are not
@@ -81,15 +82,17 @@ class Sender:
 
     def _opened(self, passage: Passage) -> dict[str, Any]:
         with CallSpans() as spans:
-            response, turn = self._send("converse_stream", passage)
+            response, turn = self._send("converse_stream", passage, passage.turn)
 
         def reopen(error: Exception) -> tuple[Any, Turn] | None:
-            again = self._without_refused(turn, error)
+            nonlocal turn
+            again = self._again(turn, error)
             if again is None:
                 return None
             passage.leave()  # it writes nothing any more
             with spans:
-                return self._call("converse_stream", again)["stream"], again
+                opened, turn = self._send("converse_stream", passage, *again)
+            return opened["stream"], turn
 
         def finish(turn: Turn, reply: Mapping[str, Any], *, complete: bool) -> Receipt:
             receipt = self._finish(turn, reply, complete=complete)
@@ -142,24 +145,31 @@ class Sender:
             self.watchers.tell(Finished(turn=turn, receipt=receipt, ask=self.prime, clock=self._clock))
         return receipt
 
-    def _send(self, operation: str, passage: Passage) -> tuple[dict[str, Any], Turn]:
-        turn, shut = passage.turn, None
+    def _send(
+        self, operation: str, passage: Passage, turn: Turn, shut: Choice | None = None
+    ) -> tuple[dict[str, Any], Turn]:
+        """Return the reply, and the call that it is one to; `shut` is who is not asked again, if it comes."""
         while True:
             try:
                 reply = self._call(operation, turn)
             except ClientError as error:
-                again = self._without_refused(turn, error)
-                if again is None:
-                    again = _at_router(turn, error)
-                    shut = turn.choice if _only_at_router(error) else None
+                again = self._again(turn, error)
                 if again is None:
                     raise
                 passage.leave()  # it writes nothing any more
-                turn = again
+                turn, shut = again[0], again[1] or shut
             else:
                 if shut is not None:  # the router could do what the model alone could not
                     shut.shut(self._clock())
                 return reply, turn
+
+    def _again(self, turn: Turn, error: Exception) -> tuple[Turn, Choice | None] | None:
+        """Return the call to make after one that failed, and who is shut out once that has succeeded."""
+        if (bare := self._without_refused(turn, error)) is not None:
+            return bare, None
+        if (routed := _at_router(turn, error)) is not None:
+            return routed, turn.choice if _only_at_router(error) else None
+        return None
 
     def _call(self, operation: str, turn: Turn) -> dict[str, Any]:
         bridge = current()

@@ -139,7 +139,7 @@ class _Course:
         return IncompleteStreamError(message, receipt=receipt.to_dict())
 
     def _all_events(self) -> Iterator[Event]:
-        """Yield the events; where the first one refuses the cache points, open the stream again without."""
+        """Yield the events; where the first is an error that another call is spared, open the stream anew."""
         first = True
         try:
             for event in self.stream:

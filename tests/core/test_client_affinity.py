@@ -20,6 +20,7 @@ from bedrock_routing import (
     Receipt,
     RoutedClient,
     Usage,
+    collect,
     parse,
     remember_documents,
 )
@@ -531,6 +532,49 @@ def test_a_model_that_is_busy_is_no_reason_to_fail(talk: Chat, pair: LocalBedroc
     pair.fail(Fault.throttling(), operation="Converse")
     assert "could not answer (ThrottlingException)" in talk.ask("When?")["decided_by"]
     assert deciders([talk.ask("Where?")]) == ["sticky"]
+
+
+def test_a_model_that_is_busy_once_its_stream_is_open(talk: Chat, pair: LocalBedrock) -> None:
+    """Throttling as the first event of a stream is what it is as a reply: the router is asked instead."""
+    talk.ask("Who?", stream=True)
+    pair.fail(Fault.exception_in_stream(after_events=0), operation="ConverseStream")
+    receipt = talk.ask("When?", stream=True)
+    assert asked(pair) == ["router", "opus", "router"]
+    assert "could not answer (ThrottlingException)" in receipt["decided_by"]
+    assert (receipt["complete"], receipt["router_choice"]) == (True, SONNET)
+    assert deciders([talk.ask("Where?", stream=True)]) == ["sticky"]
+
+
+def test_a_model_that_is_busy_after_its_first_words(talk: Chat, pair: LocalBedrock) -> None:
+    """Nobody stands in for a model that has begun to speak: the caller has its words already."""
+    talk.ask("Who?", stream=True)
+    pair.fail(Fault.exception_in_stream(after_events=2), operation="ConverseStream")
+    with pytest.raises(ClientError, match="throttlingException"):
+        talk.ask("When?", stream=True)
+    assert asked(pair) == ["router", "opus"]
+
+
+def test_a_busy_model_keeps_a_streamed_tool_loop(pair: LocalBedrock, connect: Connect) -> None:
+    """The result of a locked tool call goes to no other model, however a stream says that its own is busy."""
+    client = connect(pair, "pair", affinity=STICKY)
+    messages, noted = stored_loop(None, PAIR[0])
+    client.note_tool_calls(**noted)
+    pair.fail(Fault.exception_in_stream(after_events=0), operation="ConverseStream")
+    with pytest.raises(ClientError, match="throttlingException"):
+        list(client.converse_stream(messages=messages, toolConfig={"tools": [TOOL]})["stream"])
+    assert asked(pair) == ["opus"]
+
+
+def test_a_stream_that_nobody_can_open_instead(talk: Chat, pair: LocalBedrock) -> None:
+    """Where the router is throttled as well, that is the error, and the call is counted once."""
+    talk.ask("Who?", stream=True)
+    pair.fail(Fault.exception_in_stream(after_events=0), operation="ConverseStream")
+    pair.fail(Fault.throttling(), operation="ConverseStream")
+    with collect() as ledger, pytest.raises(ClientError, match="ThrottlingException") as caught:
+        talk.ask("When?", stream=True)
+    assert asked(pair) == ["router", "opus", "router"]
+    assert len(getattr(caught.value, "__notes__", [])) == 1
+    assert [receipt.complete for receipt in ledger.receipts] == [False]
 
 
 def test_an_error_of_the_request_stays_an_error(talk: Chat, pair: LocalBedrock) -> None:
