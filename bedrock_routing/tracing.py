@@ -182,7 +182,10 @@ class CallSpans:
             self._over = True
             waiting, self._waiting = self._waiting, []
         for end in waiting:
-            end()
+            try:
+                end()
+            except Exception:
+                logger.warning("a span could not be ended; the call itself is not affected", exc_info=True)
 
     def _hold(self, span: Any) -> None:
         end: Callable[[int | None], None] = span.end

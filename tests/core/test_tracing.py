@@ -14,6 +14,7 @@ from bedrock_routing import (
     Receipt,
     RoutedClient,
     Usage,
+    collect,
     describe_call,
     trace_invoked_models,
 )
@@ -108,6 +109,25 @@ def test_a_stream_that_is_left_lets_its_span_end(
     del reply
     gc.collect()
     assert models(exported) == [None]
+
+
+@pytest.mark.parametrize("operation", ["converse", "converse_stream"])
+def test_a_processor_that_fails_breaks_no_call(
+    ask: Callable[..., Any], provider: Any, exported: Spans, operation: str
+) -> None:
+    """A span processor that raises when a span ends costs no reply, and the call is counted once."""
+
+    class Broken(trace.SpanProcessor):
+        def on_end(self, span: Any) -> None:
+            raise RuntimeError("a processor's own trouble")
+
+    trace_invoked_models(provider)
+    provider.add_span_processor(Broken())
+    with collect() as ledger:
+        reply = ask(operation)
+        assert list(reply.get("stream", ())) or reply["output"]
+    assert models(exported) == [LITE]
+    assert [receipt.complete for receipt in ledger.receipts] == [True]
 
 
 def test_other_spans_are_left_alone(ask: Callable[..., Any], provider: Any, exported: Spans) -> None:
