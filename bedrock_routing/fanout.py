@@ -119,9 +119,15 @@ class Gate:
             writing.become(Stage.PRIMING if primes else Stage.READY)
         for prime in primes.values():
             run = contextvars.copy_context().run
-            threading.Thread(
+            thread = threading.Thread(
                 target=run, args=(self._prime, turn.target.arn, route, writing, prime), daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                logger.debug("no thread for a prime; there will be none for a while", exc_info=True)
+                self.fail("prime", turn.target.arn, now)
+                self._primed(writing)
 
     def note(self, passage: Passage, receipt: Receipt, now: float) -> None:
         """Learn whether a prime was any use to a call that waited for it."""
@@ -223,11 +229,15 @@ class Gate:
             logger.debug("a prime failed; there will be none for %s for a while", arn, exc_info=True)
             self.fail("prime", arn, route.clock())
         finally:
-            with self._lock:
-                writing.pending -= 1
-                if not writing.pending:
-                    writing.become(Stage.READY)
-                    self._forget(writing)
+            self._primed(writing)
+
+    def _primed(self, writing: Writing) -> None:
+        """Note that a prime is over, however it ended; after the last one nobody has to wait."""
+        with self._lock:
+            writing.pending -= 1
+            if not writing.pending:
+                writing.become(Stage.READY)
+                self._forget(writing)
 
     def _may_stream(self, turn: Turn, route: Route) -> bool:
         return route.may_stream and self.works("stream", turn.target.arn, route.clock())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,6 +236,32 @@ def test_a_prime_that_is_refused_is_not_tried_again(
         replies = all_at_once(lambda number, ask=ask: ask(f"Question {number}?"), 12)
         assert [each for each in replies if isinstance(each, Exception)] == []
     assert Counter(operations(at_pace)) == {"ConverseStream": 24, "Converse": 2}
+
+
+def test_a_prime_for_which_there_is_no_thread(
+    at_pace: LocalBedrock, routed: Any, document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, those who wait are let go at once, and no more primes are tried."""
+    tried: list[object] = []
+
+    class NoThread:
+        def __init__(self, **_: object) -> None:
+            tried.append(self)
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    client = routed(at_pace, at_pace.create_router("pair", list(PAIR)), fan_out_seconds=60)
+    monkeypatch.setattr(fanout, "threading", SimpleNamespace(Thread=NoThread, Lock=threading.Lock))
+    replies: list[Any] = []
+    ask = partial(whole, client, document)
+    asking = background(lambda: replies.extend(all_at_once(lambda number: ask(f"{number}?"), 12)))
+    asking.join(20)
+    assert [isinstance(each, Exception) for each in replies] == [False] * 12
+    assert gate_of(client._engine().state)._writing == {}
+    assert len(tried) == 2
+    all_at_once(lambda number: whole(client, other_document("Lease"), f"{number}?"), 12)
+    assert len(tried) == 2
 
 
 def test_another_model_that_is_cold_is_primed(at_pace: LocalBedrock, routed: Any, document: str) -> None:
