@@ -105,36 +105,40 @@ class AsyncRoutedClient:
     async def aclose(self) -> None:
         """Close the connections of the running event loop; a later call makes new ones."""
         connecting = self._of_loops.pop(asyncio.get_running_loop(), None)
-        if connecting is not None:
+        if connecting is not None and not _has_failed(connecting):
             await (await connecting).holder.aclose()
 
     def _bridge(self, here: _OfLoop) -> Bridge:
         return Bridge(here.client, source=self._client.source)
 
     async def _here(self) -> _OfLoop:
-        """Return what belongs to the running loop; calls that come together make it once."""
+        """Return what belongs to the running loop; calls that come together make it once.
+
+        Where that failed, or was cancelled with all else on the loop, the next call tries again.
+        """
         loop = asyncio.get_running_loop()
         connecting = self._of_loops.get(loop)
-        if connecting is None:
-            for each in [each for each in self._of_loops if each.is_closed()]:
-                self._of_loops.pop(each, None)
+        if connecting is None or _has_failed(connecting):
+            for each in tuple(self._of_loops):
+                if each.is_closed():
+                    self._of_loops.pop(each, None)
             connecting = self._of_loops[loop] = loop.create_task(self._connect())
-        try:
-            return await asyncio.shield(connecting)
-        except Exception:
-            if self._of_loops.get(loop) is connecting:  # it failed: the next call tries again
-                del self._of_loops[loop]
-            raise
+        return await asyncio.shield(connecting)
 
     def _made(self) -> Any:
         """Return the boto3 client; it, and the table of prices, take a while to come."""
         ratios_of((parse("amazon.nova-lite-v1:0"),), "5m", PricePolicy())
         return self._client.source.get()
 
+    def _forget(self, loop: asyncio.AbstractEventLoop, connecting: object) -> None:
+        """Let the next call connect anew, unless one has already done so."""
+        if self._of_loops.get(loop) is connecting:
+            self._of_loops.pop(loop, None)
+
     async def _connect(self) -> _OfLoop:
         made = await in_thread(self._made)
         check_twin(made)
-        forget = partial(self._of_loops.pop, asyncio.get_running_loop(), None)
+        forget = partial(self._forget, asyncio.get_running_loop(), asyncio.current_task())
         holder = twin_of(made, connections=2 * self._size, closed=forget)
         twin, turns = await anext(holder), Turns()
         return _OfLoop(
@@ -144,6 +148,10 @@ class AsyncRoutedClient:
             calls=asyncio.Semaphore(self._size),
             streams=asyncio.Semaphore(self._size),
         )
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,6 +229,42 @@ async def test_a_client_is_closed(bedrock: LocalBedrock, connect: Connect) -> No
     await client.aclose()
 
 
+@pytest.mark.parametrize("what", ["all", "only connecting"])
+@pytest.mark.parametrize("close", [False, True])
+async def test_connecting_that_was_cancelled_is_tried_again(
+    bedrock: LocalBedrock, connect: Connect, what: str, close: bool
+) -> None:
+    """What is cancelled while the first call connects is forgotten: the next call is answered."""
+    client = AsyncRoutedClient(connect(bedrock, LITE))
+    before = asyncio.all_tasks()
+    asking = asyncio.create_task(client.converse(**hello()))
+    while not client._of_loops:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    started = asyncio.all_tasks() - before
+    assert len(started) == 2
+    for task in started if what == "all" else client._of_loops.values():
+        task.cancel()
+    await asyncio.gather(*started, return_exceptions=True)
+    assert asking.cancelled()
+    if close:
+        await client.aclose()
+    for _ in range(2):
+        assert (await client.converse(**hello()))["output"]
+    assert bedrock.connections == 1
+
+
+async def test_what_is_closed_late_leaves_what_came_after_it(bedrock: LocalBedrock, connect: Connect) -> None:
+    """A connection that closes after another one was made does not take that one with it."""
+    client = AsyncRoutedClient(connect(bedrock, LITE))
+    await client.converse(**hello())
+    late = client._of_loops.pop(asyncio.get_running_loop())
+    await client.converse(**hello())
+    kept = dict(client._of_loops)
+    await late.result().holder.aclose()
+    assert client._of_loops == kept
+
+
 async def test_a_place_is_given_back(bedrock: LocalBedrock, connect: Connect) -> None:
     """With room for one stream, the next one starts when the one before is read, left or dropped."""
     client = AsyncRoutedClient(connect(bedrock, LITE), max_concurrency=1)
