@@ -8,8 +8,8 @@ renewed is renewed once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import lru_cache
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -113,9 +113,48 @@ def _forward_sends(client: Any, twin: Any) -> None:
 
     def forward(request: Any, event_name: str, **_: Any) -> Any:
         responses = client.meta.events.emit(event_name, request=request)
-        return next((answer for _, answer in responses if answer is not None), None)
+        answer = next((answer for _, answer in responses if answer is not None), None)
+        return answer if answer is None or isinstance(answer, native) else _Answer(answer)
 
+    native = import_module("aiobotocore.awsrequest").AioAWSResponse
     twin.meta.events.register(_SENT, forward)
+
+
+class _Answer:
+    """Be what a handler answers in the service's place, as aiobotocore reads answers: its body is awaited."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.raw = _Body(answer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._answer, name)
+
+    @property
+    def content(self) -> Awaitable[bytes]:
+        return in_thread(lambda: self._answer.content)
+
+
+class _Body:
+    """Be the body of such an answer, read piece by piece; a handler may have it from anywhere."""
+
+    def __init__(self, answer: Any) -> None:
+        self.url = answer.url
+        self._raw = answer.raw
+
+    @property
+    def content(self) -> _Body:
+        return self
+
+    async def iter_chunks(self) -> AsyncGenerator[tuple[bytes, bool]]:
+        """Yield the pieces; each of them is the end of one."""
+        step = partial(next, iter(self._raw.stream()), _END)
+        while (piece := await in_thread(step)) is not _END:
+            yield piece, True
+
+    def close(self) -> None:
+        if hasattr(self._raw, "close"):
+            self._raw.close()
 
 
 class _Credentials:

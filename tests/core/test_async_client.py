@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.session import Session
 
 from bedrock_local import Fault, LocalBedrock, Pace
+from bedrock_local.eventstream import event
 from bedrock_routing import (
     AsyncRoutedClient,
     CachePolicy,
@@ -457,6 +460,78 @@ async def test_the_very_endpoint_is_asked(monkeypatch: pytest.MonkeyPatch, fips:
             await ask(lambda: client.converse(**hello()))
     assert len(set(asked)) == 1
     assert ("-fips" in asked[0]) is fips
+
+
+class Canned:
+    """Be the body of an answer that never came from the network."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.closed = False
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield the pieces."""
+        return iter(self.pieces)
+
+    def close(self) -> None:
+        """Note that nobody reads on."""
+        self.closed = True
+
+
+USAGE = {"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}, "metrics": {"latencyMs": 1}}
+WHOLE = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "Canned."}]}},
+    "stopReason": "end_turn",
+    **USAGE,
+}
+PIECES = (
+    event("messageStart", {"role": "assistant"}),
+    event("contentBlockDelta", {"delta": {"text": "Canned."}, "contentBlockIndex": 0}),
+    event("messageStop", {"stopReason": "end_turn"}),
+    event("metadata", USAGE),
+)
+
+
+def answering(bedrock: LocalBedrock, status: int, body: Canned) -> RoutedClient:
+    """Return a client of which a handler answers all calls."""
+    runtime = bedrock.client(retries={"total_max_attempts": 1})
+    headers = {"content-type": "application/json"}
+    runtime.meta.events.register(
+        "before-send.bedrock-runtime", lambda request, **_: AWSResponse(request.url, status, headers, body)
+    )
+    return RoutedClient(runtime, model=LITE)
+
+
+async def test_a_handler_may_answer(bedrock: LocalBedrock) -> None:
+    """What a handler answers in the service's place is the reply of both kinds of calls."""
+    client = answering(bedrock, 200, Canned(json.dumps(WHOLE).encode()))
+    native = await AsyncRoutedClient(client).converse(**hello())
+    assert native["output"] == client.converse(**hello())["output"] == WHOLE["output"]
+    assert native["bedrock_routing"]["complete"]
+    assert bedrock.requests == []
+
+
+async def test_a_handler_may_answer_with_a_stream(bedrock: LocalBedrock) -> None:
+    """The events of a handler's answer are those of the stream; one that is left closes the answer's body."""
+    body = Canned(b"".join(PIECES[:2]), *PIECES[2:])
+    client = answering(bedrock, 200, body)
+    stream = (await AsyncRoutedClient(client).converse_stream(**hello()))["stream"]
+    native = [each async for each in stream]
+    assert len(native) == len(PIECES)
+    assert native == list(client.converse_stream(**hello())["stream"])
+    assert stream.receipt.complete
+    left = (await AsyncRoutedClient(client).converse_stream(**hello()))["stream"]
+    body.closed = False
+    await anext(left)
+    await left.aclose()
+    assert body.closed
+
+
+async def test_a_handler_may_answer_with_an_error(bedrock: LocalBedrock) -> None:
+    """An error that a handler answers with is raised as one of the service."""
+    client = answering(bedrock, 400, Canned(b'{"__type": "ValidationException", "message": "No."}'))
+    with pytest.raises(client.exceptions.ValidationException, match=r"No\."):
+        await AsyncRoutedClient(client).converse(**hello())
 
 
 async def test_a_generator_keeps_its_context(bedrock: LocalBedrock, connect: Connect) -> None:
