@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bedrock_routing.candidates import CHANCE, Candidate, Cuts, gaps_of
 from bedrock_routing.catalog import CacheRules, Ttl
+from bedrock_routing.places import CHANCE, Candidate, Cuts, gaps_of
 from bedrock_routing.request import Block, Digester, tokens_of
 from bedrock_routing.rules import why_not_after
 

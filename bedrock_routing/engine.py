@@ -12,21 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bedrock_routing.candidates import (
+from bedrock_routing.candidates import find_candidates, kind_of_turn
+from bedrock_routing.catalog import CacheRules, Ttl
+from bedrock_routing.documents import DocumentMemory
+from bedrock_routing.history import History
+from bedrock_routing.places import (
     CHANCE,
     GAPS,
     OPENINGS,
     Cuts,
     Documents,
-    find_candidates,
-    kind_of_turn,
     locate_documents,
     of_last_list,
     searchable,
 )
-from bedrock_routing.catalog import CacheRules, Ttl
-from bedrock_routing.documents import DocumentMemory
-from bedrock_routing.history import History
 from bedrock_routing.placing import close_ttls, hand_placed, place, without_points
 from bedrock_routing.planning import Boundary, Known, Plan, Skipped, choose_points
 from bedrock_routing.policy import CachePolicy, PricePolicy

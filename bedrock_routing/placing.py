@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bedrock_routing.candidates import Candidate
 from bedrock_routing.catalog import CacheRules, Section, Ttl
+from bedrock_routing.places import Candidate, list_of
 from bedrock_routing.planning import Boundary, Plan, Skipped
 from bedrock_routing.request import Block, path_of
 from bedrock_routing.rules import why_not_after
@@ -36,7 +36,7 @@ def hand_placed(blocks: Sequence[Block], rules: CacheRules) -> tuple[list[Candid
     for index, block in enumerate(blocks):
         if block.kind != "cachePoint":
             continue
-        if index == 0 or _list_of(blocks[index - 1]) != _list_of(block):
+        if index == 0 or list_of(blocks[index - 1]) != list_of(block):
             dropped.append(Skipped(path=block.path, reason="nothing before it in its list"))
         elif why := why_not_after(blocks[index - 1], rules, tokens=rules.min_tokens):
             dropped.append(Skipped(path=block.path, reason=why))
@@ -49,10 +49,6 @@ def hand_placed(blocks: Sequence[Block], rules: CacheRules) -> tuple[list[Candid
         reason = f"at most {rules.max_points} cache points"
         dropped.append(Skipped(path=blocks[oldest.block + 1].path, reason=reason))
     return kept, dropped
-
-
-def _list_of(block: Block) -> tuple[Section, int | None]:
-    return block.section, block.message
 
 
 def close_ttls(points: Sequence[Boundary]) -> tuple[Boundary, ...]:
@@ -95,16 +91,16 @@ def place(params: Wire, blocks: Sequence[Block], plan: Plan) -> Outgoing:
     """
     points = {(point.block, point.offset): point for point in plan.points}
     lists: dict[tuple[Section, int | None], list[Wire]] = {
-        _list_of(block): []
+        list_of(block): []
         for index, block in enumerate(blocks)
         if block.kind == "cachePoint" or plan.cuts.get(index)
-    } | {_list_of(blocks[point.block]): [] for point in plan.points}
+    } | {list_of(blocks[point.block]): [] for point in plan.points}
     if not lists:
         return Outgoing(params=params)
     placed: list[Placed] = []
     moved: dict[str, str] = {}
     for index, block in enumerate(blocks):
-        target = lists.get(_list_of(block))
+        target = lists.get(list_of(block))
         if target is None or block.kind == "cachePoint":
             continue
         for offset, piece in _pieces(block, plan.cuts.get(index, ())):

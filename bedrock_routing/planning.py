@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bedrock_routing.boundaries import Boundary, Known, Skipped, extend_with_cuts, measure
-from bedrock_routing.candidates import Candidate, Cuts, Place, gaps_of
 from bedrock_routing.catalog import CacheRules, Ttl
+from bedrock_routing.places import Candidate, Cuts, Place, gaps_of
 from bedrock_routing.request import Block, Digester
 from bedrock_routing.state import TTL_SECONDS, Case
 

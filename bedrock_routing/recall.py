@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bedrock_routing.candidates import CHANCE, Cuts, Documents, Found, Place, place_after
 from bedrock_routing.documents import DocumentMemory
+from bedrock_routing.places import CHANCE, Cuts, Documents, Found, Place, place_after
 from bedrock_routing.planning import extend_with_cuts
 from bedrock_routing.request import Block, Digester
 from bedrock_routing.state import CacheState, Case

@@ -35,6 +35,7 @@ PURE = frozenset(
         "language",
         "misses",
         "ordering",
+        "places",
         "placing",
         "planning",
         "policy",
