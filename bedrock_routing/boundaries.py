@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bedrock_routing.catalog import CacheRules, Ttl
-from bedrock_routing.places import CHANCE, Candidate, Cuts, gaps_of
+from bedrock_routing.places import CHANCE, Candidate, Cuts, Place, gaps_of
 from bedrock_routing.request import Block, Digester, tokens_of
 from bedrock_routing.rules import why_not_after
 
@@ -126,9 +126,7 @@ def _is_warm(digest: bytes, known: Known) -> bool:
     return any(any(known.warm(digest, ttl)) for ttl in known.lifetimes)
 
 
-def _without_idle(
-    boundaries: Sequence[Boundary], wanted: Mapping[tuple[int, int | None], Candidate]
-) -> list[Boundary]:
+def _without_idle(boundaries: Sequence[Boundary], wanted: Mapping[Place, Candidate]) -> list[Boundary]:
     """Leave out the ends of old turns that no model reads from: each reads the newest one that it has."""
     left: list[Boundary] = []
     read: set[int] = set()
@@ -163,9 +161,9 @@ def _lifetime(
     return found[0 if late * chance * same_model > _HOUR_PAYS * (1 - chance) else -1]
 
 
-def _by_place(candidates: Sequence[Candidate]) -> dict[tuple[int, int | None], Candidate]:
+def _by_place(candidates: Sequence[Candidate]) -> dict[Place, Candidate]:
     """Keep one candidate per place: the most likely one, or the caller's own point with its chance."""
-    wanted: dict[tuple[int, int | None], Candidate] = {}
+    wanted: dict[Place, Candidate] = {}
     for each in sorted(candidates, key=lambda each: (each.by_hand, not each.only_warm, each.chance)):
         held = wanted.get((each.block, each.offset))
         wanted[each.block, each.offset] = each if held is None else _joined(each, held)

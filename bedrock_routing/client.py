@@ -84,7 +84,7 @@ class RoutedClient:
         self.on_event_loops: dict[int, Any] = {}
         self._model = parse(model).raw if model is not None else None
         self._cache = CachePolicy() if cache is True else cache or None
-        self._affinity = affinity if isinstance(affinity, AffinityPolicy) else AffinityPolicy(kind=affinity)
+        self._affinity = AffinityPolicy.of(affinity)
         self._catalog = catalog or Catalog.default()
         self._clock = clock
         self._resources = Resources(
@@ -175,7 +175,7 @@ class RoutedClient:
     def with_affinity(self, affinity: AffinityPolicy | AffinityKind) -> RoutedClient:
         """Return a client with another policy that shares all else with this one, whenever it is made."""
         other = copy.copy(self)
-        other._affinity = affinity if isinstance(affinity, AffinityPolicy) else AffinityPolicy(kind=affinity)
+        other._affinity = AffinityPolicy.of(affinity)
         return other
 
     def note_tool_calls(self, ids: Iterable[str], model: str, *, router: str | None = None) -> None:
@@ -199,7 +199,7 @@ class RoutedClient:
             raise
         warn_of(target, request, self._cache)
         turn = self._planned(request, target)
-        if target.is_router and (self._affinity.kind != "router" or self._affinity.lock_tools):
+        if target.is_router and self._affinity.locks_tools:  # as every policy does that may name a model
             return self._directed(turn, request)
         return turn
 

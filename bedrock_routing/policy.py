@@ -128,6 +128,11 @@ class AffinityPolicy:
             if parse(model).key is None:
                 raise ConfigurationError(f"quality names {model!r}, which does not say which model it is")
 
+    @classmethod
+    def of(cls, affinity: AffinityPolicy | AffinityKind) -> AffinityPolicy:
+        """Return the policy that is given, or the one of a kind that is given alone."""
+        return affinity if isinstance(affinity, AffinityPolicy) else cls(kind=affinity)
+
     @property
     def locks_tools(self) -> bool:
         """Tell whether the result of a tool call goes to the model that made it."""

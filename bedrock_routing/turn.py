@@ -136,7 +136,7 @@ class Turn:
         self._note_choice(ref, usage, reply)
         prices, routed, choice = self.prices, self.target.is_router, self.choice
         cost = usage and cost_of(ref, usage, prices, routed=routed)
-        model = (ref.model_id or ref.name) if ref else None
+        model = ref.cache_key if ref else None
         return Receipt(
             router_arn=choice.router if choice else self.target.arn if routed else None,
             invoked_model_id=invoked,

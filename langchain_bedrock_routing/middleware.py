@@ -61,7 +61,7 @@ class BedrockRoutingMiddleware(AgentMiddleware[Any, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        if isinstance(request.model, ChatBedrockRouter):
+        if isinstance(request.model, ChatBedrockRouter) and self._known(request.model) is None:
             # What stands behind a router may have to be asked of the service, which blocks.
             await request.model._runner().run(partial(self._profile, request.model))
         return await handler(self._arranged(request))
@@ -81,9 +81,12 @@ class BedrockRoutingMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _profile(self, model: ChatBedrockRouter) -> ModelProfile | None:
         """Return what the models behind can do: an agent chooses its ways by that, before each step."""
-        if model.profile is not None:
-            return model.profile
-        key = model.model_id, model.base_model_id
-        if self._profiles.get(key) is None:
-            self._profiles[key] = model._resolve_model_profile()
-        return self._profiles[key]
+        known = self._known(model)
+        if known is None:
+            known = self._profiles[model.model_id, model.base_model_id] = model._resolve_model_profile()
+        return known
+
+    def _known(self, model: ChatBedrockRouter) -> ModelProfile | None:
+        """Return the profile without asking anybody; `None` where it was not looked up yet."""
+        found = model.profile
+        return self._profiles.get((model.model_id, model.base_model_id)) if found is None else found

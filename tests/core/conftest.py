@@ -7,17 +7,14 @@ from typing import Any
 import pytest
 
 from bedrock_local import FixedAnswer, LocalBedrock, ManualClock
-from bedrock_routing import RoutedClient, cautions, remember_documents, resources, routers
+from bedrock_routing import RoutedClient, cautions, remember_documents
 from bedrock_routing.documents import process_memory
-from bedrock_routing.tables import Bounded
 
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start each test as a new process starts: nothing resolved, nothing warned of, nothing remembered."""
-    monkeypatch.setattr(resources, "_states", Bounded(64))
+    """Start each test as a new process starts: nothing warned of, nothing remembered, no settings outside."""
     monkeypatch.setattr(cautions, "_warned", set())
-    monkeypatch.setattr(routers, "_resolved", {})
     process_memory().clear()
     for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)

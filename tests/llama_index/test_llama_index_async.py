@@ -10,21 +10,12 @@ import pytest
 from llama_index.core.llms import ChatMessage
 
 from bedrock_local import Fault, FixedAnswer, LocalBedrock
-from bedrock_routing.loop_clients import has_extra
 from bedrock_routing.pools import Threads
 from llama_index_bedrock_routing import BedrockRouter, routing_usage
 
 Make = Callable[..., BedrockRouter]
 HELLO = [ChatMessage(role="user", content="Hello")]
 FLAG: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
-
-
-@pytest.fixture(params=[False, True], ids=["threads", "event loop"])
-def native(request: pytest.FixtureRequest) -> bool:
-    """Run a test on each path of async calls."""
-    if request.param and not has_extra():
-        pytest.skip("the extra 'async' is not installed")
-    return request.param
 
 
 @pytest.fixture
@@ -34,16 +25,6 @@ def make_llm(bedrock: LocalBedrock, native: bool) -> Make:
         return BedrockRouter(model=model, **{**where, "native_async": native, **settings})
 
     return make
-
-
-@pytest.fixture
-def no_default_executor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let whatever uses the event loop's own executor fail."""
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("the event loop's default executor was used")
-
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "run_in_executor", refuse)
 
 
 async def until(condition: Callable[[], bool]) -> None:
