@@ -141,14 +141,16 @@ FRAGMENTS = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(FRAGMENTS, max_size=12), st.sampled_from([" ", "\n", "\n\n"]), st.booleans())
 def test_quotes_are_verbatim(fragments: list[str], between: str, in_system: bool) -> None:
-    """Whatever the prompt is made of, quotes stand in it in one piece, but for white space and escapes."""
+    """Whatever the prompt is made of, quotes stand in it in one piece, but for white space and escapes.
+
+    Within a fence of code, which a stray one opens, a backslash stays what it is.
+    """
     text = between.join(fragments)
     system, human = (text, QUESTION) if in_system else ("", f"{text}\n\nQuestion: {QUESTION}")
     whole = fold(unescaped(system if in_system else human))
     for quote in quotes(Prompt(system=system, turns=(user(human),))):
-        assert quote.text in whole
-        assert quote.lead in whole
-        assert all(part in whole for part in quote.more)
+        for part in (quote.text, quote.lead, *quote.more):
+            assert part in whole or fold(unescaped(part)) in whole
 
 
 @pytest.mark.parametrize(
